@@ -1,0 +1,88 @@
+"""The engines' compose files follow the compose specification and the house rules.
+
+No Docker is needed: the schema comes with check-jsonschema. The files' behaviour on a Spark is not what is
+tested here.
+"""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from gb10.paths import ROOT
+
+FILES = sorted((ROOT / "compose").glob("*.yml"))
+# the environments of a user: nothing set (the defaults) is the case that everybody meets
+VARIABLE = re.compile(r"\$\{[A-Z_]+:-([^}]*)\}")
+
+
+def schema_errors(path):
+    """What the compose specification's schema says against the file; empty when nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)],
+        capture_output=True, text=True, timeout=60,
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def rule_breaks(path):
+    """The house rules that a compose file breaks, a sentence each."""
+    broken = []
+    for name, service in yaml.safe_load(path.read_text())["services"].items():
+        image = VARIABLE.sub(r"\1", service.get("image", ""))
+        if not re.fullmatch(r"\S+:\S*\d\S*", image) or image.endswith(":latest"):
+            broken.append(f"{name}: image {image!r} has no fixed tag")
+        for port in service.get("ports", []):
+            if not str(port).startswith("127.0.0.1:"):
+                broken.append(f"{name}: port {port} is not bound to 127.0.0.1")
+        for volume in service.get("volumes", []):
+            if "docker.sock" in str(volume):
+                broken.append(f"{name}: mounts the Docker socket")
+        if service.get("privileged"):
+            broken.append(f"{name}: runs privileged")
+        if "healthcheck" not in service:
+            broken.append(f"{name}: has no health check")
+        for line in service.get("environment", []):
+            if "TOKEN=" in line or "KEY=" in line:
+                broken.append(f"{name}: a secret is written into the file")
+    return broken
+
+
+def test_there_is_one_file_per_engine():
+    assert [f.name for f in FILES] == ["trtllm.yml", "vllm.yml"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_follows_the_specification(path):
+    assert schema_errors(path) == ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_follows_the_house_rules(path):
+    assert rule_breaks(path) == []
+
+
+def test_the_gates_refuse_a_broken_file(tmp_path):
+    """Each gate has a case that it refuses."""
+    bad = tmp_path / "bad.yml"
+    bad.write_text(
+        "services:\n  x:\n    image: vllm/vllm-openai:latest\n    ports: ['8000:8000']\n    privileged: true\n"
+        "    environment: ['HF_TOKEN=abc']\n    volumes: ['/var/run/docker.sock:/var/run/docker.sock']\n"
+    )
+    assert schema_errors(bad) == ""       # well formed …
+    assert len(rule_breaks(bad)) == 6     # … and against every rule
+    bad.write_text("services:\n  x:\n    imagine: y\n")
+    assert "imagine" in schema_errors(bad)
+
+
+def test_defaults_equal_the_example_environment():
+    """compose/.env.example and the defaults in the files say the same."""
+    example = dict(
+        line.split("=", 1) for line in (ROOT / "compose/.env.example").read_text().splitlines()
+        if line and not line.startswith("#")
+    )
+    text = "".join(f.read_text() for f in FILES)
+    for name, value in example.items():
+        assert f"${{{name}:-{value}}}" in text, name
