@@ -55,13 +55,13 @@ def commands() -> dict[str, tuple[str, str]]:
 
 
 def help_text() -> str:
-    lines = [f"Usage: {PROG} SUB-COMMAND [options]", "", "Blackwell at Your Desk: NVFP4 and LLM serving on the "
-             "DGX Spark, hands on.", ""]
+    title = "Blackwell at Your Desk: NVFP4 and LLM serving on the DGX Spark, hands on."
+    lines = [f"Usage: {PROG} SUB-COMMAND [options]", "", title, ""]
     for group, rows in TABLE:
         lines.append(f"{group}:")
         lines += [f"  {name:<9} {line}" for name, line, _ in rows]
         lines.append("")
-    return "\n".join(lines) + EXAMPLES
+    return "\n".join(lines) + "\n" + EXAMPLES
 
 
 def _unknown(name: str) -> str:
