@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -116,13 +117,20 @@ def native_formats(cc: tuple[int, int] | None) -> tuple[str, ...]:
 def run_quietly(argv: list[str], timeout: float) -> tuple[int, str]:
     """(exit code, stdout); 127 when there is no such program, 124 when it did not end in time. Never raises."""
     try:
-        p = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout,
-                           stdin=subprocess.DEVNULL)
-        return p.returncode, p.stdout or p.stderr
-    except subprocess.TimeoutExpired:
-        return 124, f"no answer within {timeout:g} s"
+        p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                             text=True, errors="replace", start_new_session=True)
     except OSError as e:
         return 127, str(e)
+    try:
+        out, err = p.communicate(timeout=timeout)
+        return p.returncode, out or err
+    except subprocess.TimeoutExpired:
+        # With a hung driver even SIGKILL waits: kill the whole group and don't wait for it (subprocess.run would).
+        try:
+            os.killpg(p.pid, signal.SIGKILL)
+        except OSError:
+            p.kill()
+        return 124, f"no answer within {timeout:g} s"
 
 
 def _find_nvidia_smi() -> str | None:
@@ -169,7 +177,7 @@ def _meminfo(proc: Path) -> dict[str, int]:
         text = (proc / "meminfo").read_text()
     except OSError:
         return {}
-    return {k: int(v) * 1024 for k, v in re.findall(r"^([^:\s]+):\s+(\d+) kB", text, re.M)}
+    return {k: int(v) * 1024 for k, v in re.findall(r"^([^:\s]+):\s+(\d+) kB", text, re.MULTILINE)}
 
 
 def _number(path: Path) -> int | None:
@@ -207,7 +215,7 @@ def _cgroup_memory(proc: Path, root: Path) -> tuple[int, int] | None:
             if limit is None or used is None:
                 continue
             try:
-                cache = re.search(inactive, (f / "memory.stat").read_text(), re.M)
+                cache = re.search(inactive, (f / "memory.stat").read_text(), re.MULTILINE)
             except OSError:
                 cache = None
             found.append((limit, max(0, limit - used + (int(cache[1]) if cache else 0))))
@@ -215,7 +223,7 @@ def _cgroup_memory(proc: Path, root: Path) -> tuple[int, int] | None:
 
 
 def _memory_without_proc() -> tuple[int, int]:
-    import psutil   # a dependency of the course, imported only where there is no /proc/meminfo
+    import psutil  # a dependency of the course, imported only where there is no /proc/meminfo
 
     v = psutil.virtual_memory()
     return v.total, v.available
