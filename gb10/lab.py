@@ -61,31 +61,20 @@ def settings(work: Path, host: str, port: int | None, page: str, browser: bool, 
     c = Config()
     c.ServerApp.update({
         "root_dir": str(work), "ip": host, "port": port or DEFAULT_PORT, "port_retries": 0 if port else 50,
-        "default_url": f"/lab/tree/{page}", "open_browser": browser, "no_browser_open_file": not browser,
-        "answer_yes": True, "log_level": "WARN", "allow_root": hasattr(os, "geteuid") and os.geteuid() == 0,
-        # A terminal, LSP and jupytext's view of .py files are of no use in the lessons and cost start-up time.
+        "default_url": f"/lab/tree/{page}", "open_browser": browser, "answer_yes": True,
+        "allow_root": hasattr(os, "geteuid") and os.geteuid() == 0,
+        # LSP and jupytext's view of .py files are of no use in the lessons and cost start-up time.
         "jpserver_extensions": {"jupyterlab": True, "jupyter_server_terminals": True, "jupyter_lsp": False,
                                 "jupyterlab_jupytext": False, "notebook_shim": False},
     })
+    c.Application.log_level = "WARN"
     c.IdentityProvider.token = token
     c.KernelSpecManager.allowed_kernelspecs = {"python3"}
     c.LabApp.update({"extension_manager": "readonly", "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
-                     "news_url": None})
+                     "news_url": None,
+                     # From the checkout, not from the copy made at installation: current after a git pull.
+                     "app_settings_dir": str(paths.ROOT / "share" / "jupyter" / "lab" / "settings")})
     return c
-
-
-def page_config(state: Path) -> None:
-    """Switch off the page's halves of the server extensions that are switched off."""
-    import json
-
-    from gb10.workspace import write_atomically
-
-    disabled = {"jupyterlab-jupytext": True, "@jupyterlab/lsp-extension": True,
-                "@jupyterlab/extensionmanager-extension": True}
-    target = state / "jupyter" / "config" / "labconfig" / "page_config.json"
-    data = json.dumps({"disabledExtensions": disabled}, indent=1).encode()
-    if not target.exists() or target.read_bytes() != data:
-        write_atomically(target, data)
 
 
 def wait_until_it_answers(url: str, token: str, seconds: float) -> bool:
@@ -117,7 +106,6 @@ def serve(work: Path, *, page: str, host: str = "127.0.0.1", port: int | None = 
     sys.modules.setdefault(SLOW_AND_UNUSED, None)
     with tempfile.TemporaryDirectory(prefix="gb10-lab-", ignore_cleanup_errors=True) as runtime:
         environment(state, runtime)
-        page_config(state)
         from jupyter_server.serverapp import ServerApp
 
         class Server(ServerApp):
@@ -134,7 +122,8 @@ def serve(work: Path, *, page: str, host: str = "127.0.0.1", port: int | None = 
                 self.stop(from_signal=True)
 
         token = secrets.token_hex(24)
-        app = Server.instance(config=settings(work, host, port, page, browser, token))
+        app = Server.instance(config=settings(work, host, port, page, browser, token),
+                              no_browser_open_file=not browser)   # not a setting that a Config can carry
         try:
             app.initialize(argv=[])
         except SystemExit as e:

@@ -255,15 +255,15 @@ def declared_rung(env: Mapping[str, str]) -> str | None:
 
 
 def detect(*, proc: Path | str = "/proc", cgroup: Path | str = "/sys/fs/cgroup", run: Runner = run_quietly,
-           env: Mapping[str, str] | None = None, nvidia_smi: str | None = None) -> Machine:
-    """What this machine is, now (nothing is cached: available memory changes).
+           env: Mapping[str, str] | None = None, nvidia_smi: str | None = None, timeout: float = 5.0) -> Machine:
+    """What this machine is, now (nothing is cached: available memory changes). `timeout` (s) bounds nvidia-smi.
 
     Raises:
         UserError: GB10_RUNG names no rung.
     """
     proc, cgroup = Path(proc), Path(cgroup)
     declared = declared_rung(os.environ if env is None else env)
-    gpus, trouble = detect_gpus(run, nvidia_smi)
+    gpus, trouble = detect_gpus(run, nvidia_smi, timeout)
     mem = _meminfo(proc)
     if "MemTotal" in mem:
         total = mem["MemTotal"]

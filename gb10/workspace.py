@@ -8,7 +8,7 @@ course ships now.
     untouched         course moved on -> updated         course dropped it -> removed
     merely run        course moved on -> updated, the run copy is kept beside it as NAME.before-DATE-TIME.ipynb
     changed           kept, always; "newer" when the course moved on
-    deleted           stays deleted; ./course reset brings it back
+    deleted           stays deleted (but not the syllabus); ./course reset brings it back
 
 A file is written before the manifest mentions it, and both by rename, so an interrupted layout is continued by the
 next one.
@@ -227,7 +227,7 @@ def _lay_one(name: str, new: bytes, work: Path, files: dict, report: Report) -> 
     path, entry, fresh = work / name, files.get(name), fingerprint(name, new)
     now = _read(path)
     if now is None:
-        if entry is not None:
+        if entry is not None and "/" in name:    # the syllabus itself comes back: JupyterLab opens on it
             report.deleted.append(name)
             return
         if any(p.is_symlink() or (p.exists() and not p.is_dir()) for p in path.parents if p != work and work in p.parents):

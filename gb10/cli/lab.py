@@ -61,14 +61,14 @@ def report_lines(report) -> list[str]:
     lines += [f"updated: work/{n}" for n in report.updated]
     lines += [f"your run of it is kept: work/{n}" for n in report.backups]
     lines += [f"no longer part of the course, removed untouched: work/{n}" for n in report.removed]
-    lines += [f"newer upstream: {n} (yours is untouched; ./course reset {n.split('/')[0][:2]} brings the new one and "
-              "keeps yours)" if "/" in n else f"newer upstream: {n} (yours is untouched; delete work/.course.json's "
-              f"entry and work/{n} for the new one)" for n in report.newer]
+    for n in report.newer:
+        how = f"./course reset {n.split('/')[0]} brings it and keeps yours" if "/" in n else "delete yours to get it"
+        lines.append(f"newer upstream: {n} (yours is untouched; {how})")
     if report.deleted:
         lessons = sorted({n.split("/")[0] for n in report.deleted})
         lines.append(f"deleted by you, not put back: {', '.join(report.deleted[:3])}"
                      + (f" and {len(report.deleted) - 3} more" if len(report.deleted) > 3 else "")
-                     + f" (./course reset {lessons[0][:2]} does)")
+                     + f" (./course reset {lessons[0]} does)")
     return lines + report.notes
 
 
