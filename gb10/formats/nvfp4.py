@@ -36,8 +36,9 @@ def round_to_grid(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Between 0 and 2 the grid's step is 0.5, up to 4 it is 1, above it is 2: rounding y / step to an integer, half to
     even, is then exactly E2M1's rule, since division and multiplication by a power of two are exact.
     """
-    step = 0.5 + 0.5 * (y >= 2).to(y.dtype) + (y >= 4).to(y.dtype)
-    return torch.clamp(torch.round(y / step) * step, max=E2M1_MAX), step
+    power = (y.view(torch.int32) & 0x7F800000).view(torch.float32)   # the exponent alone: 2^floor(log2 y)
+    step = power.clamp_(1.0, 4.0).mul_(0.5)
+    return torch.div(y, step).round_().mul_(step).clamp_(max=E2M1_MAX), step
 
 
 class NVFP4:
@@ -104,8 +105,8 @@ def round_trip(x: torch.Tensor, amax: torch.Tensor | None = None) -> torch.Tenso
     y, s, g = _scaled(x, amax)
     value, _ = round_to_grid(y.abs())
     # adding 0.0 turns -0.0 into 0.0, as the decoding table does
-    value = torch.where(y < 0, -value, value) + 0.0
-    return (value * (s.float() * g)[..., None]).reshape(x.shape).to(x.dtype)
+    value.copysign_(y).add_(0.0).mul_((s.float() * g)[..., None])
+    return value.reshape(x.shape).to(x.dtype)
 
 
 def _check(x: torch.Tensor) -> None:

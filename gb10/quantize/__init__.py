@@ -18,14 +18,13 @@ _HOME = {
     "loss": "heldout", "Loss": "heldout",
     "register": "backend",
 }
-__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str):
     if name not in _HOME:
-        raise AttributeError(f"gb10.quantize has no {name!r}; it has: {', '.join(__all__)}")
+        raise AttributeError(f"gb10.quantize has no {name!r}; it has: {', '.join(sorted(_HOME))}")
     return getattr(import_module(f"gb10.quantize.{_HOME[name]}"), name)
 
 
 def __dir__():
-    return __all__
+    return sorted(_HOME)

@@ -1,0 +1,111 @@
+"""ModelOpt's quantizers on CPU, through the course's backends."""
+
+import struct
+
+import pytest
+import torch
+
+from gb10.quantize import backend
+from gb10.quantize.recipe import nvfp4_config
+
+
+def quantizer(role, amax=None):
+    from modelopt.torch.quantization.config import QuantizerAttributeConfig
+    from modelopt.torch.quantization.nn import TensorQuantizer
+
+    nvfp4_config()      # registers the backends
+    q = TensorQuantizer(QuantizerAttributeConfig(
+        num_bits=(2, 1), block_sizes={-1: 16, "type": "dynamic", "scale_bits": (4, 3)}, backend=role))
+    if amax is not None:
+        q.amax = amax
+    return q
+
+
+def bits(t):
+    return t.contiguous().view({2: torch.int16, 4: torch.int32}[t.dtype.itemsize])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weight_quantizer_is_nvfp4qtensor(dtype):
+    from modelopt.torch.quantization.qtensor import NVFP4QTensor
+
+    torch.manual_seed(0)
+    w = (torch.randn(48, 64) * .03).to(dtype)
+    w[0, :16] = 0
+    amax = w.abs().amax() * 1.25        # shared with a sibling of larger range
+    q, scales, g = NVFP4QTensor.quantize(w.clone(), 16, weights_scaling_factor_2=amax.float() / 2688)
+    want = q.dequantize(dtype, scale=scales, double_scale=g, block_sizes={-1: 16})
+    assert torch.equal(bits(quantizer(backend.WEIGHT, amax)(w)), bits(want))
+
+
+def f32(x):
+    return struct.unpack("f", struct.pack("f", x))[0]
+
+
+def kernel_transcription(row, amax):
+    """fp4_fake_quant_kernel (ModelOpt 0.47.0, fp4_kernel_hopper.py), one scalar operation at a time.
+
+    Python computes in double and rounds each result to FP32; for one operation on FP32 operands that is exact.
+    """
+    g = f32(amax / f32(2688.0))
+    g = g if g > 0 else f32(1e-12)
+    out = []
+    for start in range(0, len(row), 16):
+        block = row[start:start + 16]
+        r = min(f32(max(abs(v) for v in block) / f32(6.0 * g)), 448.0)
+        s = f32(torch.tensor(r).to(torch.float8_e4m3fn).float().item() * g)
+        s = s if s >= f32(1e-5) else 1.0
+        for v in block:
+            y = f32(abs(v) / s)
+            bounds = ((.25, True), (.75, False), (1.25, True), (1.75, False), (2.5, True), (3.5, False), (5, True))
+            code = next((i for i, (b, closed) in enumerate(bounds) if y < b or (closed and y == b)), 7)
+            m = f32((0, .5, 1, 1.5, 2, 3, 4, 6)[code] * s)
+            out.append(m if v >= 0 else -m)
+    return out
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6])
+def test_activation_quantizer_follows_the_cuda_kernel(scale):
+    torch.manual_seed(1)
+    x = torch.randn(4, 64) * scale
+    x[1, :16] = 0
+    x[2, 16:32] *= 1e-5                 # a block that vanishes: no lower clamp here
+    x[3, :8] = torch.tensor([.25, .75, 1.25, 1.75, 2.5, 3.5, 5, 6]) * scale
+    amax = x.abs().amax() * 0.8         # live activations may exceed the calibrated range
+    got = quantizer(backend.ACTIVATION, amax)(x)
+    want = torch.tensor([kernel_transcription(r.tolist(), amax.item()) for r in x])
+    assert torch.equal(bits(got), bits(want))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compares with ModelOpt's CUDA kernel: needs an NVIDIA GPU")
+def test_activation_quantizer_is_the_cuda_kernel():
+    from modelopt.torch.kernels.quantization.gemm import fp4_fake_quant_block
+
+    torch.manual_seed(2)
+    x = torch.randn(256, 1024, device="cuda")
+    amax = x.abs().amax()
+    assert torch.equal(fp4_fake_quant_block(x, amax).cpu(), backend.fake_quantize_activation(x.cpu(), amax.cpu()))
+
+
+@pytest.mark.parametrize("role", [backend.WEIGHT, backend.ACTIVATION])
+def test_without_a_calibrated_amax_the_inputs_own_is_taken(role):
+    x = torch.randn(8, 32, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(quantizer(role)(x), quantizer(role, x.abs().amax())(x))
+
+
+def test_another_format_is_refused():
+    from modelopt.torch.quantization.config import QuantizerAttributeConfig
+    from modelopt.torch.quantization.nn import TensorQuantizer
+
+    nvfp4_config()
+    q = TensorQuantizer(QuantizerAttributeConfig(
+        num_bits=(2, 1), block_sizes={-1: 32, "type": "dynamic", "scale_bits": (8, 0)}, backend=backend.WEIGHT))
+    with pytest.raises(NotImplementedError, match="NVFP4"):
+        q(torch.ones(2, 32))
+
+
+def test_config_names_the_backends_and_leaves_the_head_alone():
+    config = nvfp4_config()
+    named = {e["quantizer_name"]: e["cfg"].get("backend") for e in config["quant_cfg"] if "cfg" in e}
+    assert named == {"*weight_quantizer": backend.WEIGHT, "*input_quantizer": backend.ACTIVATION}
+    assert {"quantizer_name": "*lm_head*", "enable": False} in config["quant_cfg"]
