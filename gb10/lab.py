@@ -77,6 +77,27 @@ def settings(work: Path, host: str, port: int | None, page: str, browser: bool, 
     return c
 
 
+def more_settings(options: list[str]):
+    """The Config of options meant for `jupyter lab`.
+
+    Raises:
+        UserError: JupyterLab knows no such option.
+    """
+    import contextlib
+    import io
+
+    from jupyterlab.labapp import LabApp
+
+    app, said = LabApp(), io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            app.parse_command_line(list(options))
+    except (SystemExit, Exception) as e:
+        why = (said.getvalue().strip().splitlines() or [str(e)])[-1].split("error: ")[-1]
+        raise UserError(f"JupyterLab doesn't take {' '.join(options)} ({why}).") from e
+    return app.config
+
+
 def wait_until_it_answers(url: str, token: str, seconds: float) -> bool:
     """Ask the server itself (never through a proxy) until it lets the token in."""
     import urllib.error
@@ -95,11 +116,13 @@ def wait_until_it_answers(url: str, token: str, seconds: float) -> bool:
 
 
 def serve(work: Path, *, page: str, host: str = "127.0.0.1", port: int | None = None, browser: bool = False,
-          on_ready=print, state: Path | None = None) -> int:
+          on_ready=print, options: list[str] = (), state: Path | None = None) -> int:
     """Run JupyterLab on `work` until it is stopped; calls on_ready(url with token, port) once it answers.
 
+    `options` are further ones of `jupyter lab`; they can't undo what `settings` fixes.
+
     Raises:
-        UserError: the port asked for is taken.
+        UserError: the port asked for is taken, or JupyterLab doesn't know an option.
         WorkFailed: the server did not start.
     """
     state = state or paths.STATE
@@ -107,6 +130,13 @@ def serve(work: Path, *, page: str, host: str = "127.0.0.1", port: int | None = 
     with tempfile.TemporaryDirectory(prefix="gb10-lab-", ignore_cleanup_errors=True) as runtime:
         environment(state, runtime)
         from jupyter_server.serverapp import ServerApp
+
+        token = secrets.token_hex(24)
+        config = settings(work, host, port, page, browser, token)
+        if options:
+            theirs = more_settings(options)
+            theirs.merge(config)
+            config = theirs
 
         class Server(ServerApp):
             def write_server_info_file(self):
@@ -121,8 +151,7 @@ def serve(work: Path, *, page: str, host: str = "127.0.0.1", port: int | None = 
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 self.stop(from_signal=True)
 
-        token = secrets.token_hex(24)
-        app = Server.instance(config=settings(work, host, port, page, browser, token),
+        app = Server.instance(config=config,
                               no_browser_open_file=not browser)   # not a setting that a Config can carry
         try:
             app.initialize(argv=[])

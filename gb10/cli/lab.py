@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from gb10.cli import PROG
 from gb10.errors import UserError
 
 HELP = "Lay the lessons out in work/ (your own copies) and open JupyterLab on the syllabus."
@@ -29,6 +30,8 @@ def add_arguments(parser):
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS",
                         help="address to listen on (default 127.0.0.1: this machine only)")
     parser.add_argument("--no-browser", action="store_true", help="don't open a browser, only print the address")
+    parser.add_argument("options", nargs="*", metavar="-- OPTION",
+                        help="after a bare --: further options of `jupyter lab`, such as -- --LabApp.custom_css=True")
 
 
 def has_display(env) -> bool:
@@ -79,6 +82,8 @@ def run(args) -> int:
     from gb10 import lab, paths, workspace
     from gb10.syllabus import SYLLABUS
 
+    if loose := [o for o in args.options if not o.startswith("-")]:
+        raise UserError(f"lab takes no argument '{loose[0]}' (it always opens your work folder): {PROG} lab --help.")
     try:
         socket.getaddrinfo(args.host, None)
     except OSError as e:
@@ -96,7 +101,7 @@ def run(args) -> int:
                   f"{tunnel_line(os.environ, port, getpass.getuser())}\nand open there")
         print(f"ready: {url}\n(Ctrl-C stops it)", flush=True)
 
-    code = lab.serve(paths.WORK, page=SYLLABUS, host=args.host, port=args.port, on_ready=ready,
+    code = lab.serve(paths.WORK, page=SYLLABUS, host=args.host, port=args.port, on_ready=ready, options=args.options,
                      browser=not args.no_browser and has_display(os.environ))
     print("JupyterLab has stopped. Your work is in work/.", flush=True)
     return code

@@ -44,7 +44,7 @@ def gather(probes: Mapping[str, Callable[[], object]], deadline: float = DEADLIN
     def one(name, probe):
         try:
             facts.setdefault(name, probe())
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001  whatever goes wrong in one probe is a fact about that probe
             facts.setdefault(name, Trouble(f"{type(e).__name__}: {e}" if str(e) else type(e).__name__))
 
     threads = [threading.Thread(target=one, args=item, daemon=True) for item in probes.items()]
@@ -111,8 +111,8 @@ def port(number: int) -> Port:
         note = state.read(number)
         if note and note.alive:
             ours = f"{note.engine}, model {note.model}, pid {note.pid}"
-    except Exception:
-        pass        # a note that can't be read is the engines' business; the port is taken all the same
+    except (ImportError, OSError, ValueError, TypeError, AttributeError):
+        ours = ""       # a note that can't be read is the engines' business; the port is taken all the same
     return Port(number, True, ours, "" if ours else _model_at(number), "" if ours else _holder(number))
 
 
@@ -123,7 +123,7 @@ def docker(run: machine.Runner = machine.run_quietly) -> dict:
 
     if not shutil.which("docker"):
         return {"installed": False, "engine": "", "why": "", "compose": "", "nvidia": False}
-    code, out = run(["docker", "info", "--format", "{{json .}}"], DEADLINE - 0.5)
+    code, out = run(["docker", "info", "--format", "{{json .}}"], DEADLINE - 0.7)
     try:
         info = json.loads(out)
     except ValueError:

@@ -18,6 +18,7 @@ MEMORY_NEEDED = {"laptop": 3, "spark": 24, "rack": 24}
 DISK_NEEDED = 2             # GiB for checkpoints and outputs
 DISK_ENGINE = 3             # GiB more while vLLM's own environment isn't installed yet
 DISK_MODELS = 60            # GiB that images and an 8B-class model take on a Spark
+PORTS_NEEDED = {"laptop": {8002}, "spark": {8001, 8002}, "rack": {8001, 8002}}     # what ./course up listens on
 CLOCK_BAND = 120            # seconds
 EARLIEST_YEAR = 2026        # this release
 
@@ -127,7 +128,7 @@ def disk(facts: dict, m: Machine) -> Check:
 
 # ---------------------------------------------------------------- what serves
 
-def port(p: Port) -> Check:
+def port(p: Port, m: Machine) -> Check:
     name, use = f"port {p.number}", PORTS[p.number]
     if not p.taken:
         return good(name, f"free (for {use})")
@@ -136,10 +137,11 @@ def port(p: Port) -> Check:
     if p.answers:
         return good(name, f"an engine answers, model {p.answers}" + (f", {p.holder}" if p.holder else ""))
     holder = p.holder or "a process that this user can't see"
-    return bad(name, f"taken by {holder}, which doesn't answer as a model server; it is meant for {use}",
-               "stop that program" + (f" (kill {p.holder.split()[1]})" if p.holder.startswith("pid") else
-                                      f" (sudo ss -ltnp 'sport = :{p.number}' names it)")
-               + ", or start the engine on another port: ./course up --port N")
+    judge = bad if p.number in PORTS_NEEDED[m.rung] else note
+    stop = (f"kill {p.holder.split()[1].rstrip(',')}" if p.holder.startswith("pid")
+            else f"sudo ss -ltnp 'sport = :{p.number}' names it")
+    return judge(name, f"taken by {holder}, which doesn't answer as a model server; it is meant for {use}",
+                 f"stop that program ({stop}), or start the engine on another port: ./course up --port N")
 
 
 def docker(d: dict, m: Machine) -> list[Check]:
@@ -240,7 +242,7 @@ def verdicts(facts: dict[str, object]) -> tuple[str, list[Check]]:
 
     add("disk", "disk", lambda f: disk(f, m))
     for number in PORTS:
-        add(f"port {number}", f"port {number}", port)
+        add(f"port {number}", f"port {number}", lambda p: port(p, m))
     d = facts["docker"]
     if isinstance(d, Trouble):
         d = {"installed": True, "engine": "", "why": d.why, "compose": "", "nvidia": False}
