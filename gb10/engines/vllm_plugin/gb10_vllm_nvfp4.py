@@ -10,6 +10,7 @@ Installed into .venv-vllm by gb10/engines/vllm_env.py, with an entry point in th
 
 
 def register() -> None:
+    end_with_owner()
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
@@ -24,3 +25,23 @@ def register() -> None:
     # vLLM loads plugins once per process, but says that a plugin must stand being called twice.
     if EmulationNvFp4LinearKernel not in _POSSIBLE_NVFP4_KERNELS.get(PlatformEnum.CPU, []):
         register_linear_kernel(EmulationNvFp4LinearKernel, PlatformEnum.CPU, "nvfp4")
+
+
+def end_with_owner() -> None:
+    """As in gb10/engines/owner.py: end when the notebook that started this engine is gone."""
+    import os
+    import signal
+    import threading
+
+    fd = os.environ.pop("GB10_OWNER_FD", "")
+    if not fd.isdigit():
+        return
+
+    def watch():
+        try:
+            os.read(int(fd), 1)
+        except OSError:
+            return
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="gb10-owner", daemon=True).start()
