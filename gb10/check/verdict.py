@@ -1,0 +1,155 @@
+"""What a checker answers, and how it comes to it."""
+
+from __future__ import annotations
+
+import copy
+import math
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+NOT_ATTEMPTED, NOT_YET, CORRECT = "not attempted", "not yet", "correct"
+
+# Coloured bar, words in the theme's own colours: readable on light and dark alike.
+_BAR = {NOT_ATTEMPTED: "#8a8a8a", NOT_YET: "#d9822b", CORRECT: "#2e9e5b"}
+_SIGN = {NOT_ATTEMPTED: "○", NOT_YET: "◐", CORRECT: "●"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """status is one of NOT_ATTEMPTED, NOT_YET, CORRECT; rows are (label, text) pairs shown below it."""
+
+    exercise: str
+    status: str
+    rows: tuple[tuple[str, str], ...] = ()
+    hint: str = ""
+
+    def __bool__(self) -> bool:
+        return self.status == CORRECT
+
+    def _lines(self) -> tuple[tuple[str, str], ...]:
+        return self.rows + ((("hint", self.hint),) if self.hint else ())
+
+    def __repr__(self) -> str:
+        head = f"{_SIGN[self.status]} {self.exercise}: {self.status}"
+        return "\n".join([head, *(f"    {label}: {text}" for label, text in self._lines())])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<div style="margin-top:4px"><span style="opacity:.75">{escape(label)}:</span> '
+            f'<code style="white-space:pre-wrap;background:transparent;color:inherit">{escape(text)}</code></div>'
+            if label != "hint" else f'<div style="margin-top:4px"><b>hint:</b> {escape(text)}</div>'
+            for label, text in self._lines())
+        return (f'<div role="status" style="border-left:4px solid {_BAR[self.status]};padding:6px 12px;'
+                f'color:var(--jp-ui-font-color1, inherit)"><b>{_SIGN[self.status]} {escape(self.exercise)}: '
+                f'{escape(self.status)}</b>{rows}</div>')
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: its arguments and the right answer."""
+
+    args: tuple
+    expected: Any
+    name: str = ""               # says what is special about it
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A plausible wrong solution: whoever returns what it returns gets its hint."""
+
+    function: Callable
+    hint: str
+
+
+def grade(exercise: str, function: Callable, cases: Sequence[Case], *, hint: str, mistakes: Sequence[Mistake] = (),
+          rel: float = 1e-9, absolute: float = 0.0, done: str = "") -> Verdict:
+    """Call `function` on each case and compare; the first case that fails decides.
+
+    Numbers agree within rel or absolute; lists, tuples, arrays and tensors element by element. hint is given for an
+    answer that no mistake explains, done is said with a correct one.
+    """
+    if function is None or function is NotImplemented or function is ...:
+        return _unattempted(exercise)
+    if not callable(function):
+        return Verdict(exercise, NOT_YET, (("got", _short(function)),),
+                       "give the function itself: its name, without parentheses behind it.")
+    for number, case in enumerate(cases):
+        call = f"{getattr(function, '__name__', 'your function')}({', '.join(_short(a) for a in case.args)})"
+        rows = (("call", call + (f"   ({case.name})" if case.name else "")),)
+        try:
+            got = function(*copy.deepcopy(case.args))
+        except NotImplementedError:
+            return _unattempted(exercise)
+        except (Exception, SystemExit) as e:
+            rows += (("your code raised", _raised(e)), ("expected", _short(case.expected)))
+            return Verdict(exercise, NOT_YET, rows, hint)
+        if number == 0 and (got is None or got is NotImplemented or got is ...):
+            return _unattempted(exercise)
+        if not agree(got, case.expected, rel, absolute):
+            rows += (("gave", _short(got)), ("expected", _short(case.expected)))
+            return Verdict(exercise, NOT_YET, rows, _diagnose(got, case, mistakes, hint, rel, absolute))
+    return Verdict(exercise, CORRECT, (("checked", f"{len(cases)} cases"),) + ((("so", done),) if done else ()))
+
+
+def agree(got: Any, expected: Any, rel: float = 1e-9, absolute: float = 0.0) -> bool:
+    """Whether an answer is the expected one; an answer of another kind is a no, never an exception."""
+    try:
+        got, expected = _plain(got), _plain(expected)
+        if isinstance(expected, list):
+            return (isinstance(got, list) and len(got) == len(expected)
+                    and all(agree(g, e, rel, absolute) for g, e in zip(got, expected, strict=True)))
+        if isinstance(expected, (int, float)) and not isinstance(expected, bool):
+            return (isinstance(got, (int, float)) and not isinstance(got, bool)
+                    and math.isclose(got, expected, rel_tol=rel, abs_tol=absolute))
+        return type(got) is type(expected) and bool(got == expected)
+    except Exception:
+        return False
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and tensors as lists and numbers, tuples as lists."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _diagnose(got, case: Case, mistakes: Sequence[Mistake], hint: str, rel: float, absolute: float) -> str:
+    for mistake in mistakes:
+        try:
+            same = agree(got, mistake.function(*copy.deepcopy(case.args)), rel, absolute)
+        except Exception:
+            same = False
+        if same:
+            return mistake.hint
+    return hint
+
+
+def _unattempted(exercise: str) -> Verdict:
+    return Verdict(exercise, NOT_ATTEMPTED, (("next", "write the body of the function, run its cell, then this one; the "
+                                                      "notebook goes on without it."),))
+
+
+def _raised(error: BaseException) -> str:
+    """One line: the error, and the line of the learner's own code that it came from."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+    return _cut(text.splitlines()[0]) + (f"   at: {_cut(frames[0].line)}" if frames and frames[0].line else "")
+
+
+def _short(value: Any) -> str:
+    try:
+        value = _plain(value)
+        if isinstance(value, float):
+            return f"{value:.6g}"
+        if isinstance(value, list):
+            return _cut("[" + ", ".join(_short(v) for v in value) + "]", 160)
+        return _cut(repr(value), 160)
+    except Exception as e:
+        return f"something whose repr raised {type(e).__name__}"
+
+
+def _cut(text: str, limit: int = 120) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
