@@ -23,6 +23,7 @@ from pathlib import Path
 
 from gb10 import paths
 from gb10.errors import UserError, WorkFailed
+from gb10.workspace import write_atomically
 
 DEFAULT_PORT = 8888
 START_SECONDS = 60
@@ -52,6 +53,10 @@ def environment(state: Path, runtime: str) -> None:
     if sys.prefix != sys.base_prefix:
         os.environ["VIRTUAL_ENV"] = sys.prefix
     os.environ.pop("PYTHONHOME", None)
+    # Otherwise every kernel warns on the terminal that loopback TCP is not encrypted.
+    quiet = state / "ipython" / "profile_default" / "ipython_kernel_config.json"
+    if not quiet.exists():
+        write_atomically(quiet, b'{"IPKernelApp": {"log_level": 40}}\n')
 
 
 def settings(work: Path, host: str, port: int | None, page: str, browser: bool, token: str):
@@ -67,7 +72,7 @@ def settings(work: Path, host: str, port: int | None, page: str, browser: bool, 
         "jpserver_extensions": {"jupyterlab": True, "jupyter_server_terminals": True, "jupyter_lsp": False,
                                 "jupyterlab_jupytext": False, "notebook_shim": False},
     })
-    c.Application.log_level = "WARN"
+    c.Application.log_level = "ERROR"      # its warnings (untrusted notebook, ping interval) are no help to a learner
     c.IdentityProvider.token = token
     c.KernelSpecManager.allowed_kernelspecs = {"python3"}
     c.LabApp.update({"extension_manager": "readonly", "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
