@@ -143,7 +143,7 @@ def _free(path: Path) -> Path:
     candidate, n = path, 1
     while os.path.lexists(candidate):
         n += 1
-        candidate = path.with_name(f"{path.stem}-{n}{path.suffix}" if path.suffix == ".ipynb" else f"{path.name}-{n}")
+        candidate = path.with_name(f"{path.stem}-{n}{path.suffix}" if path.suffix in (".ipynb", ".md") else f"{path.name}-{n}")
     return candidate
 
 
@@ -223,6 +223,12 @@ def _read(path: Path) -> bytes | None:
     return NOT_A_FILE if path.is_symlink() or not path.is_file() else path.read_bytes()
 
 
+def _put_aside(path: Path, now: bytes, work: Path, report: Report) -> None:
+    backup = _free(path.with_name(f"{path.stem}.before-{stamp()}{path.suffix}"))
+    write_atomically(backup, now)
+    report.backups.append(backup.relative_to(work).as_posix())
+
+
 def _lay_one(name: str, new: bytes, work: Path, files: dict, report: Report) -> None:
     path, entry, fresh = work / name, files.get(name), fingerprint(name, new)
     now = _read(path)
@@ -243,7 +249,12 @@ def _lay_one(name: str, new: bytes, work: Path, files: dict, report: Report) -> 
         files[name] = fresh
         return
     if entry is None:
-        report.kept.append(name)
+        if "/" in name:
+            report.kept.append(name)
+            return
+        _put_aside(path, now, work, report)     # the syllabus is made, not written: after a lost manifest too
+        write_atomically(path, new)
+        files[name] = fresh
         return
     moved_on = fresh["laid"] != entry["laid"]
     if mine["laid"] == entry["laid"]:                                        # untouched
@@ -252,11 +263,9 @@ def _lay_one(name: str, new: bytes, work: Path, files: dict, report: Report) -> 
     elif "source" in entry and mine.get("source") == entry["source"]:        # merely run
         if not moved_on or same_source:
             return
-        backup = _free(path.with_name(f"{path.stem}.before-{stamp()}{path.suffix}"))
-        write_atomically(backup, now)
+        _put_aside(path, now, work, report)
         write_atomically(path, new)
         report.updated.append(name)
-        report.backups.append(backup.relative_to(work).as_posix())
     elif same_source:                                                        # the learner's change became the course's
         pass
     else:

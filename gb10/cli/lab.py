@@ -62,7 +62,7 @@ def report_lines(report) -> list[str]:
         folders = sorted({n.split("/")[0] for n in report.added if "/" in n})
         lines.append(f"laid out in work/: {len(report.added)} files ({', '.join(folders) or 'the syllabus'})")
     lines += [f"updated: work/{n}" for n in report.updated]
-    lines += [f"your run of it is kept: work/{n}" for n in report.backups]
+    lines += [f"the copy before it is kept: work/{n}" for n in report.backups]
     lines += [f"no longer part of the course, removed untouched: work/{n}" for n in report.removed]
     for n in report.newer:
         how = f"./course reset {n.split('/')[0]} brings it and keeps yours" if "/" in n else "delete yours to get it"
