@@ -14,7 +14,7 @@ _HOME = {
     "start": "launch", "Server": "launch",
     "connect": "find", "Connection": "find", "running": "find", "stop": "find",
 }
-__all__ = sorted(_HOME)
+__all__ = ["Connection", "Server", "connect", "running", "start", "stop"]
 
 
 def __getattr__(name: str):

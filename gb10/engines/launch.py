@@ -17,6 +17,7 @@ import urllib.request
 from collections import deque
 from pathlib import Path
 from types import ModuleType
+from typing import Self
 
 from gb10.engines import model as models
 from gb10.engines import process, state, vllm_env
@@ -64,7 +65,7 @@ class Server:
 
     _pipe: int | None = None
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:

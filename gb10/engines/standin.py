@@ -139,7 +139,7 @@ def build(model, name: str):
                         if cancelled.is_set():
                             return
                     loop.call_soon_threadsafe(queue.put_nowait, None)
-                except Exception as e:
+                except Exception as e:  # noqa: BLE001 - handed to whoever waits for the tokens
                     loop.call_soon_threadsafe(queue.put_nowait, e)
 
             thread = asyncio.create_task(asyncio.to_thread(work))

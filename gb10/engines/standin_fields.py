@@ -6,6 +6,7 @@ that ignores what it was asked gives answers to another question.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -89,7 +90,7 @@ def _number(body, name, kind, low, high, default, *, open_low=False):
     value = body.get(name)
     if value is None:
         return default
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if kind is int:
         good = good and isinstance(value, int)
     if not good or value < low or (open_low and value == low) or (high is not None and value > high):

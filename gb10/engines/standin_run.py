@@ -53,5 +53,5 @@ def cause(log: Path) -> str | None:
     text = log.read_text(errors="replace") if log.exists() else ""
     if "address already in use" in text.lower():
         return "another program took the port meanwhile."
-    errors = re.findall(r"^((?:[\w.]+\.)?\w*(?:Error|Exception)\b: .+)", text, re.M)
+    errors = re.findall(r"^((?:[\w.]+\.)?\w*(?:Error|Exception)\b: .+)", text, re.MULTILINE)
     return errors[-1].strip()[:400] if errors else None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gb10.engines.model import Model
 from gb10.engines.vllm_env import python
-from gb10.paths import STATE
+from gb10.paths import VENV_VLLM
 
 GIB = 2**30
 NAME = "vllm"
@@ -72,7 +72,7 @@ def environment(model: Model, length: int, kind: str) -> dict[str, str]:
         "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(threads),
         "TORCHDYNAMO_DISABLE": "1",                                 # else the first logprobs take 19 s
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",                      # one process less
-        "VLLM_CACHE_ROOT": str(STATE / "vllm" / "cache"), "VLLM_CONFIG_ROOT": str(STATE / "vllm" / "config"),
+        "VLLM_CACHE_ROOT": str(VENV_VLLM / "cache"), "VLLM_CONFIG_ROOT": str(VENV_VLLM / "config"),
     }
 
 
@@ -84,20 +84,20 @@ PHASES = (
     (re.compile(r"version \d"), "reading the model's configuration"),
 )
 
-CAUSES = (
-    (re.compile(r"Address already in use"), "another program took the port meanwhile."),
-    (re.compile(r"Model architectures \[?'?(\w+)'?\]? .*not supported"), "vLLM does not know the architecture {0}."),
-    (re.compile(r"(No module named '[^']+')"), "its installation is not whole ({0}): ./course up --repair mends it."),
-    (re.compile(r"(out of memory|Cannot allocate memory|MemoryError|std::bad_alloc)", re.I), "memory ran out: close "
-     "other programs, or serve a smaller model."),
-)
+CAUSES = {
+    r"[Aa]ddress already in use": "another program took the port meanwhile.",
+    r"Model architectures \[?'?(\w+)'?\]? .*not supported": "vLLM does not know the architecture {0}.",
+    r"(No module named '[^']+')": "its installation is not whole ({0}): ./course up --repair mends it.",
+    r"[Oo]ut of memory|Cannot allocate memory|MemoryError|std::bad_alloc":
+        "memory ran out: close other programs, or serve a smaller model.",
+}
 
 
 def cause(log: Path) -> str | None:
     """Why it ended, from its log: a known cause as a sentence, else the last exception's line, else None."""
     text = log.read_text(errors="replace") if log.exists() else ""
-    for pattern, sentence in CAUSES:
-        if m := pattern.search(text):
+    for pattern, sentence in CAUSES.items():
+        if m := re.search(pattern, text):
             return sentence.format(*m.groups())
     # The root cause comes first: what follows are processes that failed because of it.
     errors = re.findall(r"((?:[\w.]+\.)?\w*(?:Error|Exception)\b: .+)", text)

@@ -60,7 +60,7 @@ def why_not() -> str | None:
 
 def _cpu_flags() -> str:
     try:
-        return re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)[1]
+        return re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1]
     except (OSError, TypeError):
         return "avx2"  # not readable: let vLLM decide
 
@@ -189,6 +189,7 @@ def _install(venv: Path, quiet: bool) -> None:
          Progress("packages", quiet=quiet), venv, len(names) - 1)
     _run([*pip, *torch_arguments(say)], Progress("torch", quiet=quiet), venv, 1)
     _finish(venv)
+    _first_look(venv, quiet)
     if bad := broken(venv):
         raise WorkFailed(f"vLLM's installation is not whole ({bad[0].name}): run this again, it mends what is missing.")
     stamp = {"key": key(), "vllm": VLLM_VERSION, "torch": TORCH, "python": platform.python_version(),
@@ -275,25 +276,32 @@ def _stop(proc: subprocess.Popen) -> None:
             continue
 
 
-_CAUSES = (
-    (r"No space left on device|Errno 28", "the disk is full: free about 3 GB and run this again; it goes on where it stopped."),
-    (r"DO NOT MATCH THE HASHES", "a downloaded package differs from the one the course was tested with (its hash is "
-     "wrong): nothing of it was installed. Try again, `pip cache purge` first; if it happens again, suspect the network."),
-    (r"ensurepip|No module named venv", "Python's venv module is missing: on Debian or Ubuntu install it with "
-     "`sudo apt install python3-venv`, then run this again."),
-    (r"NewConnectionError|Temporary failure in name resolution|Read timed out|ConnectionError|Connection aborted|"
-     r"Max retries exceeded|ProxyError|SSLError", "the package index can't be reached: connect to the network (or set "
-     "HTTPS_PROXY) and run this again; it goes on where it stopped."),
-    (r"No matching distribution found for (\S+)", "the package index does not offer {0} for this Python and machine."),
-    (r"Permission denied", "a file in .venv-vllm can't be written: it belongs to another user."),
-)
+_CAUSES = {
+    r"No space left on device|Errno 28":
+        "the disk is full: free about 3 GB and run this again; it goes on where it stopped.",
+    r"DO NOT MATCH THE HASHES":
+        "a downloaded package differs from the one the course was tested with (its hash is wrong): nothing of it was "
+        "installed. Run `pip cache purge` and try again; if it happens again, suspect the network.",
+    r"ensurepip|No module named venv":
+        "Python's venv module is missing: on Debian or Ubuntu `sudo apt install python3-venv`, then run this again.",
+    r"NewConnectionError|Temporary failure in name resolution|Read timed out|ConnectionError|Connection aborted|"
+    r"Connection refused|Max retries exceeded|ProxyError|SSLError":
+        "the package index can't be reached: connect to the network (or set HTTPS_PROXY) and run this again; it goes on "
+        "where it stopped.",
+    r"No matching distribution found for (\S+)":
+        "the package index does not offer {0} for this Python and machine.",
+    r"ModuleNotFoundError: (.+)|ImportError: (.+)":
+        "what was installed can't be imported ({0}): ./course up --repair",
+    r"Permission denied":
+        "a file in .venv-vllm can't be written: it belongs to another user.",
+}
 
 
 def _cause(tail: list[str]) -> str:
     text = "\n".join(tail)
-    for pattern, sentence in _CAUSES:
+    for pattern, sentence in _CAUSES.items():
         if m := re.search(pattern, text):
-            return "vLLM could not be installed: " + sentence.format(*m.groups())
+            return "vLLM could not be installed: " + sentence.format(*filter(None, m.groups()))
     last = next((line for line in reversed(tail) if line.strip()), "no output")
     return f"vLLM could not be installed: pip said: {last.strip()[:300]}"
 
@@ -305,6 +313,17 @@ def _finish(venv: Path) -> None:
                         entry_points="[vllm.general_plugins]\ngb10_nvfp4_on_cpu = gb10_vllm_nvfp4:register\n")
     # `+cpu` tells vLLM which device it was built for.
     _write_distribution(site, "vllm", f"{VLLM_VERSION}+cpu")
+
+
+def _first_look(venv: Path, quiet: bool) -> None:
+    """vLLM examines each model architecture once, in a process of its own that imports everything (10 to 20 s), and
+    remembers what it found. Done here for the architecture of pico, so that the first start is as quick as the others.
+    """
+    look = ("from vllm.model_executor.models.registry import ModelRegistry as R\n"
+            "assert R._try_inspect_model_cls('Qwen3ForCausalLM')")
+    env = ["VLLM_TARGET_DEVICE=cpu", f"VLLM_CACHE_ROOT={venv / 'cache'}", f"VLLM_CONFIG_ROOT={venv / 'config'}",
+           "VLLM_NO_USAGE_STATS=1", "DO_NOT_TRACK=1"]
+    _run(["env", *env, str(python(venv)), "-c", look], Progress("first look", quiet=quiet), venv, 0)
 
 
 def _write_distribution(site: Path, name: str, version: str, *, files=(), entry_points: str = "") -> None:
