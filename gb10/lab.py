@@ -12,9 +12,11 @@ Differences from `jupyter lab`:
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -82,6 +84,27 @@ def settings(work: Path, host: str, port: int | None, page: str, browser: bool, 
     return c
 
 
+def check_address(host: str, port: int | None) -> None:
+    """Raises UserError unless `host` is an address of this machine and `port` (if any) can be had there."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+    except OSError as e:
+        raise UserError(f"--host {host}: there is no such address.") from e
+    with socket.socket(family) as s:
+        if os.name == "posix":
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(address)
+        except OSError as e:
+            if e.errno == errno.EADDRINUSE:
+                why = f"port {port} of {host} is taken: choose another with --port, or leave --port out."
+            elif e.errno == errno.EACCES:
+                why = f"port {port} is reserved for root: choose one above 1023."
+            else:
+                why = f"--host {host} is no address of this machine ({e.strerror}); 127.0.0.1 always is."
+            raise UserError(why) from e
+
+
 def more_settings(options: list[str]):
     """The Config of options meant for `jupyter lab`.
 
@@ -91,6 +114,7 @@ def more_settings(options: list[str]):
     import contextlib
     import io
 
+    sys.modules.setdefault(SLOW_AND_UNUSED, None)
     from jupyterlab.labapp import LabApp
 
     app, said = LabApp(), io.StringIO()
@@ -121,13 +145,13 @@ def wait_until_it_answers(url: str, token: str, seconds: float) -> bool:
 
 
 def serve(work: Path, *, page: str, host: str = "127.0.0.1", port: int | None = None, browser: bool = False,
-          on_ready=print, options: list[str] = (), state: Path | None = None) -> int:
+          on_ready=print, config=None, state: Path | None = None) -> int:
     """Run JupyterLab on `work` until it is stopped; calls on_ready(url with token, port) once it answers.
 
-    `options` are further ones of `jupyter lab`; they can't undo what `settings` fixes.
+    `config` (a traitlets Config, from `more_settings`) adds to `settings` and can't undo what that fixes.
 
     Raises:
-        UserError: the port asked for is taken, or JupyterLab doesn't know an option.
+        UserError: the port asked for is taken.
         WorkFailed: the server did not start.
     """
     state = state or paths.STATE
@@ -137,11 +161,11 @@ def serve(work: Path, *, page: str, host: str = "127.0.0.1", port: int | None = 
         from jupyter_server.serverapp import ServerApp
 
         token = secrets.token_hex(24)
-        config = settings(work, host, port, page, browser, token)
-        if options:
-            theirs = more_settings(options)
-            theirs.merge(config)
-            config = theirs
+        fixed = settings(work, host, port, page, browser, token)
+        if config is None:
+            config = fixed
+        else:
+            config.merge(fixed)
 
         class Server(ServerApp):
             def write_server_info_file(self):
@@ -162,8 +186,7 @@ def serve(work: Path, *, page: str, host: str = "127.0.0.1", port: int | None = 
             app.initialize(argv=[])
         except SystemExit as e:
             if port:
-                raise UserError(f"port {port} of {host} can't be had (taken, or not permitted): choose another with "
-                                "--port, or leave --port out.") from e
+                check_address(host, port)      # taken since it was looked at
             raise WorkFailed(f"JupyterLab could not start on {host} (see above).") from e
         if "jupyterlab" not in app.extension_manager.extensions or not app.extension_manager.extensions[
                 "jupyterlab"].enabled:

@@ -55,6 +55,15 @@ def tunnel_line(env, port: int, user: str) -> str | None:
     return f"ssh -N -L {port}:127.0.0.1:{port} {option}{user}@{host}"
 
 
+def user_name() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):     # a container's user without a name
+        return "USER"
+
+
 def report_lines(report) -> list[str]:
     """What the layout did, in a few lines; nothing to say gives none."""
     lines = []
@@ -76,32 +85,25 @@ def report_lines(report) -> list[str]:
 
 
 def run(args) -> int:
-    import getpass
-    import socket
-
     from gb10 import lab, paths, workspace
     from gb10.syllabus import SYLLABUS
 
     if loose := [o for o in args.options if not o.startswith("-")]:
         raise UserError(f"lab takes no argument '{loose[0]}' (it always opens your work folder): {PROG} lab --help.")
-    try:
-        socket.getaddrinfo(args.host, None)
-    except OSError as e:
-        raise UserError(f"--host {args.host}: no such address here.") from e
+    lab.check_address(args.host, args.port)
+    config = lab.more_settings(args.options) if args.options else None
     for line in report_lines(workspace.lay_out()):
         print(line)
-    tunnel = tunnel_line(os.environ, args.port or lab.DEFAULT_PORT, "user")
     if args.host not in ("127.0.0.1", "localhost", "::1"):
         print(f"listening on {args.host}: others on the network can reach it, unencrypted, with the token.")
     print("starting JupyterLab ...", flush=True)
 
     def ready(url: str, port: int) -> None:
-        if tunnel:
-            print("you are here over ssh: on your own machine type\n    "
-                  f"{tunnel_line(os.environ, port, getpass.getuser())}\nand open there")
+        if tunnel := tunnel_line(os.environ, port, user_name()):
+            print(f"you are here over ssh: on your own machine type\n    {tunnel}\nand open there")
         print(f"ready: {url}\n(Ctrl-C stops it)", flush=True)
 
-    code = lab.serve(paths.WORK, page=SYLLABUS, host=args.host, port=args.port, on_ready=ready, options=args.options,
+    code = lab.serve(paths.WORK, page=SYLLABUS, host=args.host, port=args.port, on_ready=ready, config=config,
                      browser=not args.no_browser and has_display(os.environ))
     print("JupyterLab has stopped. Your work is in work/.", flush=True)
     return code
