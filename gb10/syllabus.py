@@ -75,7 +75,7 @@ def syllabus(root: Path | None = None) -> str:
         title, lead = "", ""
         if "README.md" in files:
             title, lead = heading_and_lead((root / lesson / "README.md").read_text(encoding="utf-8"))
-        lines = [f"## {title or lesson}", ""]
+        lines = [f"## {title or lesson[3:].replace('-', ' ').capitalize()}", ""]
         if lead:
             lines += [lead, ""]
         for f in [f for f in files if f.endswith(".ipynb") and "/" not in f]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from gb10 import machine, paths
 
 DEADLINE = 1.7      # seconds for all probes together; ./course check as a whole stays under 2
-PORTS = {8000: "a model of your own", 8001: "TensorRT-LLM", 8002: "vLLM", 11434: "Ollama", 30000: "SGLang"}
+PORTS = {8000: "./course up", 8001: "TensorRT-LLM", 8002: "vLLM", 11434: "Ollama", 30000: "SGLang"}
 TIME_SOURCE = "http://huggingface.co/"      # plain HTTP: with a wrong clock TLS would fail before it could tell
 
 
@@ -207,8 +207,9 @@ def ntp(run: machine.Runner = machine.run_quietly) -> bool | None:
 def pins(root: Path = paths.ROOT) -> dict:
     """{"wrong": ["name 1.0 instead of 1.1", …], "missing": […], "count"}: installed packages against the pins.
 
-    The pins are requirements.lock, or pyproject.toml's while the lock is empty. A local version part ("+cpu") counts
-    only when the pin has one.
+    requirements.lock is a list of constraints: whatever of it is installed must have that version, but what a build
+    of torch doesn't need (the CUDA libraries, for the CPU one) may be absent. pyproject's dependencies may not.
+    A local version part ("+cpu") counts only when the pin has one.
     """
     import importlib.metadata as md
     import re
@@ -216,25 +217,26 @@ def pins(root: Path = paths.ROOT) -> dict:
 
     from packaging.requirements import Requirement
 
+    direct = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
     lock = root / "requirements.lock"
-    lines = re.findall(r"^[A-Za-z0-9][^\s\\#]*==[^\\#\n]+", lock.read_text() if lock.exists() else "", re.MULTILINE)
-    if not lines:
-        lines = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
-    wrong, missing, count = [], [], 0
-    for line in lines:
-        want = Requirement(re.split(r"\s--", line)[0].strip())
-        pin = next((s.version for s in want.specifier if s.operator == "=="), None)
-        if pin is None or (want.marker and not want.marker.evaluate()):
-            continue
-        count += 1
-        try:
-            have = md.version(want.name)
-        except md.PackageNotFoundError:
-            missing.append(want.name)
-            continue
-        if (have if "+" in pin else have.split("+")[0]) != pin:
-            wrong.append(f"{want.name} {have} instead of {pin}")
-    return {"wrong": wrong, "missing": missing, "count": count}
+    locked = re.findall(r"^[A-Za-z0-9][^\s\\#]*==[^\\#\n]+", lock.read_text() if lock.exists() else "", re.MULTILINE)
+    wrong, missing, seen = [], [], set()
+    for required, lines in ((True, direct), (False, locked)):
+        for line in lines:
+            want = Requirement(re.split(r"\s--", line)[0].strip())
+            pin = next((s.version for s in want.specifier if s.operator == "=="), None)
+            name = re.sub(r"[-_.]+", "-", want.name).lower()
+            if pin is None or name in seen or (want.marker and not want.marker.evaluate()):
+                continue
+            try:
+                have = md.version(want.name)
+            except md.PackageNotFoundError:
+                missing += [want.name] if required else []
+                continue
+            seen.add(name)
+            if (have if "+" in pin else have.split("+")[0]) != pin:
+                wrong.append(f"{want.name} {have} instead of {pin}")
+    return {"wrong": wrong, "missing": missing, "count": len(seen)}
 
 
 def work_folder(work: Path = paths.WORK) -> dict:

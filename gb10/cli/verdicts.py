@@ -18,7 +18,8 @@ MEMORY_NEEDED = {"laptop": 3, "spark": 24, "rack": 24}
 DISK_NEEDED = 2             # GiB for checkpoints and outputs
 DISK_ENGINE = 3             # GiB more while vLLM's own environment isn't installed yet
 DISK_MODELS = 60            # GiB that images and an 8B-class model take on a Spark
-PORTS_NEEDED = {"laptop": {8002}, "spark": {8001, 8002}, "rack": {8001, 8002}}     # what ./course up listens on
+# What ./course up listens on, and on a Spark the services of compose/.
+PORTS_NEEDED = {"laptop": {8000}, "spark": {8000, 8001, 8002}, "rack": {8000, 8001, 8002}}
 CLOCK_BAND = 120            # seconds
 EARLIEST_YEAR = 2026        # this release
 

@@ -64,7 +64,9 @@ def test_a_healthy_spark_passes():
     ({"port_8002": probes.Port(8002, True)}, {"port 8002"}),
     ({"port_8002": probes.Port(8002, True, ours="vllm, model pico, pid 7")}, set()),
     ({"port_8002": probes.Port(8002, True, answers="qwen3")}, set()),
-    ({"port_8000": probes.Port(8000, True, holder="pid 7 (nc)")}, set()),
+    ({"port_8000": probes.Port(8000, True, holder="pid 7 (nc)")}, {"port 8000"}),
+    ({"port_8000": probes.Port(8000, True, holder="pid 7 (nc)"), "machine": LAPTOP}, {"port 8000"}),
+    ({"port_11434": probes.Port(11434, True, holder="pid 7 (nc)")}, set()),
     ({"port_8001": probes.Port(8001, True, holder="pid 7 (nc)")}, {"port 8001"}),
     ({"port_8001": probes.Port(8001, True, holder="pid 7 (nc)"), "machine": LAPTOP}, set()),
     ({"docker": DOCKER | {"installed": False, "engine": "", "compose": "", "nvidia": False}},
@@ -220,14 +222,16 @@ def test_model_cache_counts_links_once(tmp_path):
 def test_pins(tmp_path):
     from importlib.metadata import version
 
+    (tmp_path / "pyproject.toml").write_text("[project]\ndependencies = ['pytest>=9', 'no-such-thing==1.0']\n")
     (tmp_path / "requirements.lock").write_text(
         "# made by a tool\n"
         f"pytest=={version('pytest')} \\\n    --hash=sha256:00\n"
         "torch==0.0.1 ; sys_platform == 'linux'\n"
         "no-such-thing==1.0\n"
+        "nvidia-of-another-build==1.0\n"
         "colorama==0.4 ; sys_platform == 'win32'\n")
     got = probes.pins(tmp_path)
-    assert got["count"] == 3 and got["missing"] == ["no-such-thing"]
+    assert got["count"] == 2 and got["missing"] == ["no-such-thing"]
     assert [w.split()[0] for w in got["wrong"]] == ["torch"] and "instead of 0.0.1" in got["wrong"][0]
 
 
