@@ -1,4 +1,5 @@
 """What a checker answers, and how it comes to it."""
+# ruff: noqa: BLE001 - whatever a learner's code raises becomes a verdict
 
 from __future__ import annotations
 
@@ -128,8 +129,8 @@ def _diagnose(got, case: Case, mistakes: Sequence[Mistake], hint: str, rel: floa
 
 
 def _unattempted(exercise: str) -> Verdict:
-    return Verdict(exercise, NOT_ATTEMPTED, (("next", "write the body of the function, run its cell, then this one; the "
-                                                      "notebook goes on without it."),))
+    todo = "write the body of the function, run its cell, then this one; the notebook goes on without it."
+    return Verdict(exercise, NOT_ATTEMPTED, (("next", todo),))
 
 
 def _raised(error: BaseException) -> str:

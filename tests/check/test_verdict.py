@@ -1,0 +1,135 @@
+"""The three verdicts, and what a learner's code may do to a checker."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from gb10.check.verdict import CORRECT, NOT_ATTEMPTED, NOT_YET, Case, Mistake, agree, grade
+
+CASES = [Case((2, 3), 5, "small"), Case((10, -4), 6)]
+
+
+def verdict(function, **kw):
+    return grade("add", function, CASES, hint="add the two numbers", **kw)
+
+
+def test_correct():
+    v = verdict(lambda a, b: a + b, done="well done")
+    assert v.status == CORRECT and v and "2 cases" in repr(v) and "well done" in repr(v)
+
+
+@pytest.mark.parametrize("function", [None, ..., NotImplemented, lambda a, b: None, lambda a, b: ...,
+                                      lambda a, b: NotImplemented])
+def test_not_attempted(function):
+    v = verdict(function)
+    assert v.status == NOT_ATTEMPTED and not v and "not attempted" in repr(v)
+
+
+def test_the_stub_is_not_attempted():
+    def add(a, b):
+        raise NotImplementedError
+
+    assert verdict(add).status == NOT_ATTEMPTED
+
+
+def test_not_yet_shows_call_answer_expectation_and_one_hint():
+    def add(a, b):
+        return a * b
+
+    text = repr(verdict(add))
+    assert [line.split(":")[0].strip() for line in text.splitlines()] == ["◐ add", "call", "gave", "expected", "hint"]
+    assert "add(2, 3)   (small)" in text and "gave: 6" in text and "expected: 5" in text and "add the two" in text
+
+
+def test_the_second_case_counts():
+    v = verdict(lambda a, b: a + abs(b))
+    assert v.status == NOT_YET and ("gave", "14") in v.rows
+
+
+def test_a_known_mistake_gets_its_own_hint():
+    mistakes = [Mistake(lambda a, b: 1 / 0, "never"), Mistake(lambda a, b: a - b, "that is the difference")]
+    assert verdict(lambda a, b: a - b, mistakes=mistakes).hint == "that is the difference"
+    assert verdict(lambda a, b: 77, mistakes=mistakes).hint == "add the two numbers"
+
+
+def test_an_exception_is_one_line_and_not_a_traceback():
+    def add(a, b):
+        return a / 0
+
+    v = verdict(add)
+    row = dict(v.rows)["your code raised"]
+    assert v.status == NOT_YET and row.startswith("ZeroDivisionError: division by zero   at: return a / 0")
+    assert "\n" not in row and "Traceback" not in repr(v)
+
+
+def raising(error):
+    def add(a, b):
+        raise error
+
+    return add
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), RecursionError("deep"), KeyError(), UnicodeDecodeError("a", b"", 0, 1, "x"),
+                                   Exception("two\nlines"), AssertionError()])
+def test_whatever_is_raised_becomes_a_verdict(error):
+    v = verdict(raising(error))
+    assert v.status == NOT_YET and type(error).__name__ in repr(v) and "\n" not in dict(v.rows)["your code raised"]
+
+
+def test_ctrl_c_is_the_learners():
+    with pytest.raises(KeyboardInterrupt):
+        verdict(raising(KeyboardInterrupt()))
+
+
+class Hostile:
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+    def __eq__(self, other):
+        raise RuntimeError("no eq")
+
+    def tolist(self):
+        raise RuntimeError("no list")
+
+
+@pytest.mark.parametrize("answer", [math.nan, math.inf, "5", [5], True, Hostile(), object(), b"5", {5: 5}, np.array([5, 5]),
+                                    lambda: 5], ids=lambda a: type(a).__name__)
+def test_an_answer_of_another_kind_is_not_yet(answer):
+    assert verdict(lambda a, b: answer).status == NOT_YET
+
+
+@pytest.mark.parametrize("answer", [5, 5.0, np.float32(5), np.int64(5), torch.tensor(5.0)])
+def test_numbers_of_any_make_count(answer):
+    assert agree(answer, 5)
+
+
+@pytest.mark.parametrize("answer", [[1, 2], (1.0, 2.0), np.array([1, 2]), torch.tensor([1.0, 2.0])])
+def test_sequences_of_any_make_count(answer):
+    assert agree(answer, [1, 2]) and not agree(answer, [1, 3]) and not agree(answer, [1, 2, 3]) and not agree(answer, 1)
+
+
+def test_a_function_that_changes_its_arguments_does_not_spoil_the_next_case():
+    def total(values):
+        out = sum(values)
+        values.clear()
+        return out
+
+    given = [1, 2]
+    assert grade("total", total, [Case((given,), 3), Case((given,), 3)], hint="").status == CORRECT
+
+
+def test_what_is_not_a_function():
+    v = verdict(5)
+    assert v.status == NOT_YET and "parentheses" in v.hint
+
+
+def test_html_is_escaped_and_leaves_the_themes_colours():
+    html = verdict(lambda a, b: "<script>alert(1)</script>")._repr_html_()
+    assert "<script>" not in html and "&lt;script&gt;" in html
+    assert "var(--jp-ui-font-color1" in html and "background:white" not in html
+
+
+def test_long_answers_are_cut():
+    assert len(repr(verdict(lambda a, b: "x" * 10_000))) < 800
