@@ -57,7 +57,7 @@ def run(args) -> int:
         return 0
     from gb10.engines.find import TITLES
 
-    print(f"{TITLES[note.engine]} serves {note.model} at {note.url} (pid {note.pid}, ready in {note.ready_s} s)")
+    print(f"{TITLES.get(note.engine, note.engine)} serves {note.model} at {note.url} (pid {note.pid}, ready in {note.ready_s} s)")
     print(f"Log: {note.log}\n\nAsk it:\n{launch.snippets(note)}\n\nStop it: ./course down")
     return 0
 

@@ -9,6 +9,8 @@ import socket
 import time
 from pathlib import Path
 
+PATIENCE = 10.0     # seconds between SIGTERM and SIGKILL
+
 
 def identity(pid: int) -> str | None:
     """What tells this process from a later one with the same pid; None if it does not run (a zombie does not)."""
@@ -36,8 +38,8 @@ def alive(pid: int, ident: str) -> bool:
     return isinstance(pid, int) and pid > 1 and bool(ident) and identity(pid) == ident
 
 
-def end(pid: int, ident: str, *, patience: float = 10.0) -> bool:
-    """Ask a process and everything it started to end (SIGTERM), after `patience` seconds make them (SIGKILL).
+def end(pid: int, ident: str) -> bool:
+    """Ask a process and everything it started to end (SIGTERM), after PATIENCE make them (SIGKILL).
 
     Only the process with this identity is touched, never one that got its pid later. What it left behind in its
     session after it died itself is ended too. True if nothing of it runs any more.
@@ -57,7 +59,7 @@ def end(pid: int, ident: str, *, patience: float = 10.0) -> bool:
                 with contextlib.suppress(psutil.Error, OSError):
                     if p.pid not in known and p.pid != os.getpid() and os.getsid(p.pid) == pid:
                         victims.append(p)
-    for stop, wait in (("terminate", patience), ("kill", 5.0)):
+    for stop, wait in (("terminate", PATIENCE), ("kill", 5.0)):
         for p in victims:
             with contextlib.suppress(psutil.Error):
                 getattr(p, stop)()

@@ -14,6 +14,10 @@ import time
 import uuid
 from contextlib import aclosing
 
+from fastapi import FastAPI
+from fastapi import Request as HttpRequest
+from fastapi.responses import JSONResponse, StreamingResponse
+
 from gb10.engines.standin_fields import Refused, Request, parse
 
 OWNER = "gb10 stand-in over transformers (not vLLM)"
@@ -59,10 +63,6 @@ class Text:
 
 def build(model, name: str):
     """The FastAPI application. `model` has .encode(request), .generate(ids, request), .tokenizer."""
-    from fastapi import FastAPI
-    from fastapi import Request as HttpRequest
-    from fastapi.responses import JSONResponse, StreamingResponse
-
     app = FastAPI(title="gb10 stand-in", docs_url=None, redoc_url=None, openapi_url=None)
     one_at_a_time = asyncio.Lock()
     started = int(time.time())
