@@ -71,7 +71,7 @@ def _rate(times, asked_at):
 
 
 _STREAMS = (
-    Case(([10.5, 10.6, 10.75, 10.9, 11.0], 10.0), None, "5 tokens, asked at 10.0, the first at 10.5"),
+    Case(([10.5, 10.58, 10.75, 10.9, 11.0], 10.0), None, "5 tokens, asked at 10.0, the first at 10.5"),
     Case(([0.25, 0.5, 0.75, 1.0], 0.0), None, "4 tokens"),
     Case(([3.0, 3.5], 0.0), None, "two tokens"),
     Case(([1.0], 0.0), 0.0, "one token: no interval, so no rate; say 0"),

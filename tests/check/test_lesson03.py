@@ -20,7 +20,7 @@ def from_notebook(name, kind):
     source = next(s for s in notebooks.sources("03") if s.stem.startswith("01-"))
     cell = next(c for c in notebooks.derive(source, kind).cells if c.source.startswith(f"def {name}("))
     scope = {"E2M1": E2M1}
-    exec(cell.source, scope)
+    exec(cell.source, scope)  # noqa: S102 - our own notebook
     return scope[name]
 
 
