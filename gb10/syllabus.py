@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gb10 import paths
+from gb10.lessons import lesson_files, lessons
 
 SYLLABUS = "Syllabus.md"
 
@@ -66,8 +67,6 @@ def _link(title: str, target: str) -> str:
 
 def syllabus(root: Path | None = None) -> str:
     """Markdown: every lesson with its card, notebooks in reading order and solutions."""
-    from gb10.workspace import lesson_files, lessons
-
     root = root or paths.LESSONS
     parts = [INTRO]
     for lesson in lessons(root):

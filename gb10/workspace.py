@@ -19,22 +19,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from gb10 import paths
 from gb10.errors import UserError
+from gb10.lessons import lessons, upstream
+from gb10.syllabus import SYLLABUS, syllabus
 
 MANIFEST = ".course.json"
 VERSION = 1
-LESSON = re.compile(r"\d\d-[a-z0-9][a-z0-9-]*")
-SKIPPED_FOLDERS = {"__pycache__", "source", "sources"}
 
 
 @dataclass
@@ -49,59 +47,6 @@ class Report:
     deleted: list[str] = field(default_factory=list)    # deleted by the learner
     backups: list[str] = field(default_factory=list)    # older copies that were put aside
     notes: list[str] = field(default_factory=list)
-
-
-# ---------------------------------------------------------------- what the course ships
-
-def lessons(root: Path | None = None) -> list[str]:
-    """Names of the lesson folders that hold something, in order."""
-    root = root or paths.LESSONS
-    if not root.is_dir():
-        return []
-    return [p.name for p in sorted(root.iterdir()) if p.is_dir() and LESSON.fullmatch(p.name) and any(lesson_files(p))]
-
-
-def lesson_files(folder: Path) -> Iterator[str]:
-    """Paths below a lesson folder that a learner gets, with forward slashes.
-
-    Left out: hidden files, sources from which notebooks are made (X.py beside X.ipynb), and in solutions/ everything
-    but notebooks.
-    """
-    for path in sorted(folder.rglob("*")):
-        rel = path.relative_to(folder)
-        if any(part.startswith(".") or part in SKIPPED_FOLDERS for part in rel.parts) or not path.is_file():
-            continue
-        if path.suffix == ".py" and path.with_suffix(".ipynb").exists():
-            continue
-        if rel.parts[0] == "solutions" and path.suffix != ".ipynb":
-            continue
-        yield rel.as_posix()
-
-
-def find_lesson(word: str, root: Path | None = None) -> str:
-    """"3", "03", "03-quant", "work/03-quantize…/" -> the lesson's folder name.
-
-    Raises:
-        UserError: no lesson, or more than one, is meant.
-    """
-    names = lessons(root)
-    listing = "; the lessons are: " + ", ".join(names) if names else "; no lesson is shipped here"
-    key = PurePosixPath(word.strip().replace("\\", "/")).name.lower()
-    if key.isdecimal():
-        hits = [n for n in names if int(n[:2]) == int(key)]
-    else:
-        hits = [n for n in names if n == key] or [n for n in names if key and n.startswith(key)] or [
-            n for n in names if key and n[3:].startswith(key)]
-    if len(hits) == 1:
-        return hits[0]
-    what = f"'{word}' could be {' or '.join(hits)}" if hits else f"there is no lesson '{word}'"
-    raise UserError(what + listing + ".")
-
-
-def upstream(lesson: str, root: Path | None = None) -> dict[str, bytes]:
-    """{path below work/: contents} of one lesson as the course ships it now."""
-    folder = (root or paths.LESSONS) / lesson
-    return {f"{lesson}/{rel}": (folder / rel).read_bytes() for rel in lesson_files(folder)}
 
 
 # ---------------------------------------------------------------- fingerprints
@@ -293,8 +238,6 @@ def _drop(name: str, work: Path, files: dict, report: Report) -> None:
 
 def lay_out(work: Path | None = None, root: Path | None = None) -> Report:
     """Bring work/ up to date with the lessons and return what was done. Safe to interrupt and to repeat."""
-    from gb10.syllabus import SYLLABUS, syllabus
-
     work, root, report = work or paths.WORK, root or paths.LESSONS, Report()
     with _locked(work):
         manifest = Manifest(work)

@@ -14,16 +14,16 @@ def add_arguments(parser):
 
 
 def run(args) -> int:
-    from gb10 import workspace
+    from gb10 import lessons, workspace
 
     if not args.lesson:
-        raise UserError("which lesson? One of: " + ", ".join(workspace.lessons()) + ".")
-    lesson = workspace.find_lesson(args.lesson)
-    clean = workspace.reset(lesson)
-    if clean is workspace.ALREADY_CLEAN:
+        raise UserError("which lesson? One of: " + ", ".join(lessons.lessons()) + ".")
+    lesson = lessons.find_lesson(args.lesson)
+    old = workspace.reset(lesson)
+    if old is workspace.ALREADY_CLEAN:
         print(f"work/{lesson} is a clean copy already.")
-    else:
-        print(f"work/{lesson} is a clean copy now.")
-    if isinstance(clean, workspace.Path):
-        print(f"Yours is kept in work/{clean.name}")
+        return 0
+    print(f"work/{lesson} is a clean copy now.")
+    if old:
+        print(f"Yours is kept in work/{old.name}")
     return 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gb10 import syllabus, workspace
+from gb10 import lessons, syllabus, workspace
 from gb10.cli.lab import report_lines
 from gb10.errors import UserError
 from gb10.paths import LESSONS, ROOT
@@ -336,19 +336,19 @@ def test_reset_that_fails_leaves_the_old_copy_in_place(place, monkeypatch):
 @pytest.mark.parametrize("word", ["3", "03", "03-q", "03-quantize-with-modelopt", "work/03-quantize-with-modelopt/",
                                   "quantize", "03-QUANT"])
 def test_names_of_lessons(place, word):
-    assert workspace.find_lesson(word, place[0]) == LESSON
+    assert lessons.find_lesson(word, place[0]) == LESSON
 
 
 @pytest.mark.parametrize("word", ["4", "04-empty", "33", "", "..", "/", "-1", "nope"])
 def test_wrong_names_list_the_lessons(place, word):
     with pytest.raises(UserError, match=f"the lessons are: {LESSON}"):
-        workspace.find_lesson(word, place[0])
+        lessons.find_lesson(word, place[0])
 
 
 def test_ambiguous_names(place):
     put(place[0] / "05-quantize-more/README.md", b"# Q\n")
     with pytest.raises(UserError, match=f"could be {LESSON} or 05-quantize-more"):
-        workspace.find_lesson("quant", place[0])
+        lessons.find_lesson("quant", place[0])
 
 
 # ---------------------------------------------------------------- the syllabus
@@ -356,6 +356,8 @@ def test_ambiguous_names(place):
 def test_syllabus(place):
     text = syllabus.syllabus(place[0])
     assert "## Quantize with ModelOpt\n\nFrom BF16 to NVFP4.\n" in text
+    (place[0] / LESSON / "README.md").unlink()
+    assert "## Quantize with modelopt\n" in syllabus.syllabus(place[0])
     assert f"- [First steps]({NB}) ([solution]({LESSON}/solutions/01-first.ipynb))" in text
 
 
@@ -369,10 +371,26 @@ def test_links_of_the_real_syllabus_resolve(tmp_path):
     assert len([n for n in links if n.endswith(".ipynb")]) == len(list(tmp_path.rglob("*.ipynb")))
 
 
+def test_links_inside_the_real_lessons_work_from_a_copy(tmp_path):
+    """A relative link of a card or a notebook must lead to something that is laid out too."""
+    import re
+    from urllib.parse import unquote
+
+    workspace.lay_out(tmp_path, LESSONS)
+    texts = [(p, p.read_text()) for p in tmp_path.rglob("*.md")]
+    for p in tmp_path.rglob("*.ipynb"):
+        cells = json.loads(p.read_bytes())["cells"]
+        texts += [(p, "".join(c["source"])) for c in cells if c["cell_type"] == "markdown"]
+    broken = [f"{p.relative_to(tmp_path)}: {target}" for p, text in texts
+              for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+              if not re.match(r"[a-z]+:", target) and not (p.parent / unquote(target)).exists()]
+    assert not broken, f"links that lead nowhere in work/: {broken}"
+
+
 # ---------------------------------------------------------------- as a user calls it
 
 def test_reset_from_the_command_line(course, tmp_path):
-    names = workspace.lessons()
+    names = lessons.lessons()
     if not names:
         pytest.skip("no lesson is shipped yet")
     assert course("reset", names[0][:2]).returncode == 0
