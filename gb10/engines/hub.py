@@ -7,13 +7,16 @@ course loads none. The token is taken from the environment (HF_TOKEN), never fro
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import json
 import logging
 import os
+import re
 import shutil
-import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gb10.engines.progress import Progress
 from gb10.errors import UserError, WorkFailed
@@ -43,9 +46,7 @@ def fetch(repo: str, *, revision: str | None = None, quiet: bool = False, tries:
     if note and note.get("complete") and revision in (None, note.get("revision"), note.get("asked")):
         return target
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     token = os.environ.get("HF_TOKEN") or False     # False: don't look for one on disk
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token)
@@ -90,43 +91,63 @@ def wanted(name: str) -> bool:
 
 
 def _transfer(repo: str, revision: str, target: Path, files: dict[str, int], token, progress: Progress) -> None:
-    from huggingface_hub import snapshot_download
+    """Fetch what is not here yet, file by file.
 
-    failed: list[BaseException] = []
-
-    def work():
-        try:
-            snapshot_download(repo, revision=revision, local_dir=target, allow_patterns=[*files], token=token, max_workers=2,
-                              endpoint=os.environ.get("HF_ENDPOINT") or None, etag_timeout=20)
-        except BaseException as e:  # noqa: BLE001 - raised again below, in the caller's thread
-            failed.append(e)
-
-    # A daemon thread, so that Ctrl-C ends the command at once; what is on disk stays usable.
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    Done here and not with snapshot_download, because that (huggingface_hub 1.33) starts a file anew after a break.
+    """
     total, before, t0 = sum(files.values()), _here(target, files), time.monotonic()
-    while thread.is_alive():
-        thread.join(0.3)
-        have = _here(target, files)
-        rate = (have - before) / max(time.monotonic() - t0, 0.1)
-        left = f", {(total - have) / rate / 60:.0f} min left" if rate > 0 and have < total else ""
-        progress.update(f"{have / 1e6:.0f}/{total / 1e6:.0f} MB, {rate / 1e6:.1f} MB/s{left}")
-    if failed:
-        raise failed[0]
+    for name, size in files.items():
+        if (target / name).exists() and (target / name).stat().st_size == size:
+            continue
+        for _ in _download(repo, revision, name, size, target, token):
+            have = _here(target, files)
+            rate = (have - before) / max(time.monotonic() - t0, 0.1)
+            left = f", {(total - have) / rate / 60:.0f} min left" if rate > 0 else ""
+            progress.update(f"{have / 1e6:.0f}/{total / 1e6:.0f} MB, {rate / 1e6:.1f} MB/s{left}")
+
+
+def _download(repo: str, revision: str, name: str, size: int, target: Path, token) -> Iterator[None]:
+    """One file into NAME.part, going on where that ends; yields now and then; moved into place when it is whole."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    url = hf_hub_url(repo, name, revision=revision, endpoint=os.environ.get("HF_ENDPOINT") or None)
+    meta = get_hf_file_metadata(url, token=token, timeout=20)
+    part = target / f"{name}.part"
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity", "Range": f"bytes={have}-"} if 0 < have < size else {"Accept-Encoding": "identity"}
+    if urlsplit(meta.location).netloc == urlsplit(url).netloc:    # the token goes to the hub and to nobody else
+        headers |= build_hf_headers(token=token)
+    with get_session().stream("GET", meta.location, headers=headers, timeout=30, follow_redirects=True) as answer:
+        hf_raise_for_status(answer)
+        with open(part, "ab" if answer.status_code == 206 else "wb") as f:
+            last = 0.0
+            for chunk in answer.iter_raw():
+                f.write(chunk)
+                if time.monotonic() - last > 0.2:
+                    f.flush()
+                    last = time.monotonic()
+                    yield
+    if part.stat().st_size != size:
+        if part.stat().st_size > size:
+            part.unlink()
+        raise ConnectionError(f"incomplete: {name}")
+    if meta.etag and re.fullmatch(r"[0-9a-f]{64}", meta.etag):    # large files: the hub's etag is their SHA-256
+        with open(part, "rb") as f:
+            if hashlib.file_digest(f, "sha256").hexdigest() != meta.etag:
+                part.unlink()
+                raise ConnectionError(f"incomplete: {name} differs from what the hub has")
+    os.replace(part, target / name)
 
 
 def _here(target: Path, files: dict[str, int]) -> int:
-    """Bytes that have come: whole files, and the parts of those under way."""
+    """Bytes that have come: whole files, and the part of the one under way."""
     done = 0
     for f, size in files.items():
-        path = target / f
-        if path.exists():
-            done += min(path.stat().st_size, size)
-    for part in (target / ".cache" / "huggingface" / "download").glob("*.incomplete"):
-        try:
-            done += part.stat().st_size
-        except OSError:
-            continue
+        for path in (target / f, target / f"{f}.part"):
+            if path.exists():
+                done += min(path.stat().st_size, size)
+                break
     return done
 
 
