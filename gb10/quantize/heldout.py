@@ -16,6 +16,10 @@ class Loss:
     bits_per_byte: float | None      # None where the text's bytes weren't given
     tokens: int                      # scored: all but the first
 
+    def __str__(self) -> str:
+        per_byte = "" if self.bits_per_byte is None else f", {self.bits_per_byte:.4f} bits per byte"
+        return f"{self.nats_per_token:.4f} nats per token{per_byte} (over {self.tokens:,} tokens)"
+
     @property
     def perplexity(self) -> float:
         return math.exp(self.nats_per_token)

@@ -62,7 +62,8 @@ def _is_quantized(model) -> bool:
 def _write(model, tokenizer, folder: Path) -> None:
     from modelopt.torch.export import export_hf_checkpoint
 
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    quiet = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         warnings.simplefilter("ignore")
         export_hf_checkpoint(model, export_dir=folder)
     if tokenizer is not None:

@@ -149,7 +149,7 @@ def read(name):
     """A text beside the model; the marks between its documents are for the training only."""
     return (paths.PICO.parent / name).read_text(encoding="utf-8").replace("<|endoftext|>", "")
 
-ids = tokenizer(read("heldout.txt"))["input_ids"][:8193]
+ids = tokenizer(read("heldout.txt"))["input_ids"][:4097]
 n_bytes = len(tokenizer.decode(ids[1:]).encode())
 before = quantize.loss(model, ids, n_bytes=n_bytes)
 print(before)
@@ -171,7 +171,7 @@ print(before)
 my_rise = 10         # your guess: per cent by which the held-out loss rises
 
 # %%
-batches = quantize.calibration_batches(tokenizer, read("calibration.txt"), tokens=8192)
+batches = quantize.calibration_batches(tokenizer, read("calibration.txt"), tokens=4096)
 print(f"{len(batches)} batches of {tuple(batches[0].shape)} tokens: ", end="")
 model = quantize.quantize(model, batches, progress=lambda i: print(i, end=" ", flush=True))
 
@@ -452,6 +452,10 @@ for name, bits in (("BF16", 16), ("NVFP4", NVFP4.bits_per_weight)):
     limit = 273e9 / read_per_token
     print(f"{name:<6} reads {read_per_token / 1e9:5.2f} GB per token: at most {limit:.0f} tokens/s")
 print(beside("limit for NVFP4", my_tokens, limit, "tokens/s"))
+
+# %% tags=["solution-only"]
+# The tests run this notebook: its solutions have to pass their own checkers.
+assert check.decode_block(decode_block) and check.decode_rate(decode_rate)
 
 # %% [markdown]
 # This is a limit computed from the model's shape ([config.json](https://huggingface.co/Qwen/Qwen3-8B/blob/main/config.json))
