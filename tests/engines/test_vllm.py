@@ -1,0 +1,179 @@
+"""A real vLLM on the CPU answers the openai client, with BF16 pico and with NVFP4 pico."""
+
+import json
+import urllib.request
+
+import openai
+import pytest
+from conftest import corpus
+from reference import Reference
+
+from gb10.engines import vllm_cpu
+
+QUESTION = [{"role": "user", "content": "What does textwrap.wrap do?"}]
+PROMPT = "The textwrap module provides"
+
+
+@pytest.fixture(scope="module", params=["bf16", "nvfp4"])
+def server(request, servers):
+    return getattr(servers, request.param)
+
+
+def complete(server, prompt=PROMPT, n=24, **more):
+    extra = {k: more.pop(k) for k in ("top_k", "ignore_eos", "min_p", "prompt_logprobs") if k in more}
+    return server.client.completions.create(model=server.model, prompt=prompt, max_tokens=n, extra_body=extra, **more)
+
+
+def ask(server, **more):
+    more = {"max_tokens": 24, "messages": QUESTION} | more
+    return server.client.chat.completions.create(model=server.model, **more)
+
+
+def test_it_is_vllm(server):
+    listed = server.client.models.list().data
+    assert [(m.id, m.owned_by) for m in listed] == [(server.model, "vllm")]
+    with urllib.request.urlopen(server.url.removesuffix("/v1") + "/version") as r:
+        assert json.load(r)["version"].startswith("0.32.0")
+    assert server.ready_s > 0
+
+
+def test_temperature_0_gives_the_same_twice(server):
+    a, b = (ask(server, temperature=0).choices[0].message.content for _ in range(2))
+    assert a == b and a
+
+
+def test_a_seed_is_repeatable_and_matters(server):
+    first, again, other = (complete(server, temperature=1.0, seed=s).choices[0].text for s in (1, 1, 2))
+    assert first == again != other
+
+
+def test_top_k_1_is_greedy(server):
+    assert complete(server, temperature=1.0, top_k=1, seed=7).choices[0].text == complete(server, temperature=0).choices[0].text
+
+
+def test_a_stop_string_is_cut_off(server):
+    whole = complete(server, temperature=0).choices[0].text
+    stop = whole[len(whole) // 2 :][:3]
+    choice = complete(server, temperature=0, stop=[stop]).choices[0]
+    assert choice.finish_reason == "stop"
+    assert choice.text == whole[: whole.index(stop)]
+
+
+def test_logprobs(server):
+    choice = complete(server, n=6, temperature=0, logprobs=3).choices[0]
+    lp = choice.logprobs
+    assert len(lp.tokens) == len(lp.token_logprobs) == 6
+    for token, p, top in zip(lp.tokens, lp.token_logprobs, lp.top_logprobs, strict=True):
+        assert p <= 0 and len(top) >= 3
+        assert top[token] == pytest.approx(p) == pytest.approx(max(top.values()))     # greedy takes the best
+    content = ask(server, temperature=0, max_tokens=4, logprobs=True, top_logprobs=2).choices[0].logprobs.content
+    assert content and all(len(t.top_logprobs) == 2 for t in content)
+
+
+def test_streaming_equals_not_streaming_and_counts(server):
+    whole = ask(server, temperature=0)
+    parts, usage = [], None
+    for chunk in ask(server, temperature=0, stream=True, stream_options={"include_usage": True}):
+        parts += [c.delta.content or "" for c in chunk.choices]
+        usage = chunk.usage or usage
+    assert "".join(parts) == whole.choices[0].message.content
+    assert len(parts) > 3
+    assert (usage.prompt_tokens, usage.completion_tokens) == (whole.usage.prompt_tokens, whole.usage.completion_tokens)
+
+
+@pytest.mark.parametrize(("fields", "error"), [
+    ({"model": "another"}, openai.NotFoundError),
+    ({"temperature": -1}, openai.BadRequestError),
+    ({"top_p": 2}, openai.BadRequestError),
+    ({"max_tokens": 0}, openai.BadRequestError),
+    ({"prompt": "word " * 3000}, openai.BadRequestError),
+])
+def test_bad_requests_are_refused(bf16, fields, error):
+    request = {"model": bf16.model, "prompt": PROMPT, "max_tokens": 4} | fields
+    with pytest.raises(error):
+        bf16.client.completions.create(**request)
+    assert complete(bf16, n=2).choices[0].text is not None      # and it still answers
+
+
+def test_bf16_pico_says_what_transformers_says(bf16, pico):
+    """Greedy text of vLLM (float32) against transformers' own generation in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(pico)
+    net = AutoModelForCausalLM.from_pretrained(pico, dtype=torch.float32).eval()
+    ids = tokenizer(PROMPT, return_tensors="pt")
+    out = net.generate(**ids, max_new_tokens=24, do_sample=False)[0, ids["input_ids"].shape[1] :]
+    assert complete(bf16, temperature=0).choices[0].text == tokenizer.decode(out, skip_special_tokens=True)
+
+
+def test_json_schema_is_honoured(bf16):
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}
+    answer = ask(bf16, max_tokens=40, temperature=0,
+                 response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}})
+    assert json.loads(answer.choices[0].message.content)["ok"] in (True, False)
+
+
+def prompt_logprobs(server, ids: list[int]) -> list[float]:
+    """vLLM's log p of each token of a prompt after the first, given those before it."""
+    rows = complete(server, prompt=ids, n=1, temperature=0, prompt_logprobs=0).choices[0].model_extra["prompt_logprobs"]
+    return [row[str(i)]["logprob"] for row, i in zip(rows[1:], ids[1:], strict=True)]
+
+
+@pytest.fixture(scope="module")
+def passages(pico):
+    """20 passages of 32 tokens of Python's documentation: 620 predictions."""
+    from transformers import AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(pico)(corpus()[200_000:240_000])["input_ids"]
+    step = len(ids) // 20
+    return [ids[i * step : i * step + 32] for i in range(20)]
+
+
+def mean_difference(server, reference: Reference, passages) -> float:
+    total, n = 0.0, 0
+    for ids in passages:
+        expected = reference.logprobs(ids)
+        for i, got in enumerate(prompt_logprobs(server, ids)):
+            total, n = total + abs(got - expected[i, ids[i + 1]].item()), n + 1
+    return total / n
+
+
+def test_bf16_logprobs_are_those_of_the_reference(servers, pico, passages):
+    assert mean_difference(servers.bf16, Reference(pico), passages) < 0.005
+
+
+def test_nvfp4_logprobs_stay_near_the_w4a4_reference(servers, nvfp4, pico, passages, record_property):
+    w4a4 = mean_difference(servers.nvfp4, Reference(nvfp4), passages)
+    w4a16 = mean_difference(servers.nvfp4, Reference(nvfp4, quantize_inputs=False), passages)
+    bf16 = mean_difference(servers.nvfp4, Reference(pico), passages)
+    record_property("mean_abs_dlogprob", {"W4A4": w4a4, "W4A16": w4a16, "BF16": bf16})
+    print(f"\nmean |delta logprob| of vLLM's NVFP4 pico: {w4a4:.4f} to W4A4, {w4a16:.4f} to W4A16, {bf16:.4f} to BF16")
+    assert w4a4 <= 0.08
+    # The gate can tell: what is not W4A4 is farther away.
+    assert w4a4 < w4a16 and w4a4 < bf16
+
+
+def test_the_nvfp4_server_computes_with_the_emulation_kernel(servers):
+    assert "EmulationNvFp4LinearKernel" in servers.nvfp4.log.read_text()
+
+
+def test_only_loopback_listens(server):
+    import psutil
+
+    group = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    ips = {c.laddr.ip for p in group for c in p.net_connections("inet") if c.status == "LISTEN"}
+    assert ips == {"127.0.0.1"}
+
+
+def test_memory_stays_within_what_was_reckoned(server):
+    import psutil
+
+    from gb10.engines import model
+
+    found = model.look(server.note.path)
+    reckoned = sum(vllm_cpu.needs(found, 2048, vllm_cpu.dtype(found)).values())
+    group = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    used = sum(p.memory_full_info().pss for p in group)
+    print(f"\n{server.model}: {used / 1e9:.2f} GB of the {reckoned / 1e9:.2f} GB reckoned with")
+    assert used < reckoned
