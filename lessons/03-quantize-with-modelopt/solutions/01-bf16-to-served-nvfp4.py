@@ -11,7 +11,7 @@
 # - open the exported checkpoint and decode a block of weights by hand;
 # - serve both checkpoints and compare size, loss and speed without fooling yourself.
 #
-# **Time:** 45 minutes; the cells themselves run for about three of them. **You need:** some Python. PyTorch helps.
+# **Time:** 45 minutes, of which the machine works for two or three. **You need:** some Python. PyTorch helps.
 #
 # | rung | what it takes | what is different there |
 # |---|---|---|
@@ -23,6 +23,7 @@
 
 # %%
 import torch
+
 from gb10 import machine, paths, quantize
 from gb10.explore import blocks, figure
 from gb10.explore.guess import beside
@@ -252,7 +253,8 @@ print(f"{total['NVFP4'] / total['BF16']:.1%} of the BF16 size")
 # %%
 for t in exported:
     if t.name.startswith("model.layers.0.mlp.up_proj"):
-        print(f"{t.name:<42}{t.dtype:<9}{str(t.shape):<13}{t.bytes:>8,} bytes")
+        shape = " x ".join(map(str, t.shape)) or "scalar"
+        print(f"{t.name:<42}{t.dtype:<9}{shape:<11}{t.bytes:>8,} bytes")
 
 # %% [markdown]
 # - `weight` holds the codes, two in each byte: half as many columns as the BF16 weight had.
@@ -470,6 +472,6 @@ assert check.decode_block(decode_block) and check.decode_rate(decode_rate)
 # 3. Fewer bits make a model smaller everywhere, but faster only where the hardware multiplies them, or where reading the
 #    weights was the bottleneck.
 #
-# **Next step.** Serve your checkpoint from a terminal: `./course up --model .course/lesson03/pico-nvfp4`, then paste the
-# `curl` line that it prints. On a Spark, quantize a model that matters to you with the same three calls. And if an
-# exercise is still open: `./course reset 03` never touches what you wrote without keeping it.
+# **Next step.** Serve your checkpoint from a terminal, in the course's folder:
+# `./course up --model .course/lesson03/pico-nvfp4`; then paste the `curl` line that it prints. On a Spark, quantize a model
+# that matters to you with the same three calls. The solved notebook is in `solutions/`, for when you have tried.
