@@ -23,7 +23,7 @@ from gb10.engines import model as models
 from gb10.engines import process, state, vllm_env
 from gb10.engines.progress import Progress
 from gb10.errors import UserError, WorkFailed
-from gb10.paths import PICO, STATE
+from gb10.paths import PICO
 
 PORT = 8000                     # "a model of one's own"
 EMBEDDED = ("vllm", "standin")
@@ -244,7 +244,7 @@ def _launch(adapter, command, extra, found, name, port, owner, timeout, quiet) -
     with process.terminated_as_interrupt(), open(log, "w") as out:
         try:
             proc = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=env,
-                                    cwd=STATE, start_new_session=True, pass_fds=inherited)
+                                    cwd=state.FOLDER, start_new_session=True, pass_fds=inherited)
         finally:
             for fd in inherited:
                 os.close(fd)

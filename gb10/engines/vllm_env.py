@@ -10,7 +10,6 @@ Its pins differ from the course's (another transformers, for one), hence an envi
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import json
 import os
@@ -149,6 +148,8 @@ def ensure(*, quiet: bool = False, repair: bool = False, venv: Path = VENV_VLLM)
 
 
 def _wait_for(lock, quiet: bool) -> None:
+    import fcntl
+
     shown = Progress("vLLM", quiet=quiet, every=15)
     while True:
         try:
@@ -159,7 +160,8 @@ def _wait_for(lock, quiet: bool) -> None:
 
 
 def _install(venv: Path, quiet: bool) -> None:
-    fresh = not python(venv).exists()
+    # Made anew if it never got as far as pip, or belongs to another Python.
+    fresh = not python(venv).exists() or not any(_site(venv).glob("pip-*.dist-info/RECORD"))
     free = shutil.disk_usage(venv.parent).free / 1e9
     if fresh and free < DISK_GB + DOWNLOAD_GB + 0.3:
         raise WorkFailed(
