@@ -96,7 +96,7 @@ class Index:
                     index.cut -= 1
                     self.connection.close()
                     return
-                index.hold.wait(60)
+                index.hold.wait(300)
                 self.wfile.write(data[half:])
                 index.sent.append(name)
 
@@ -144,7 +144,7 @@ class MiniCourse:
     def run(self, *argv, **options) -> subprocess.CompletedProcess:
         env = self.env | options.pop("env", {})
         command = options.pop("command", self.command)
-        return subprocess.run([*command, *argv], env=env, text=True, capture_output=True, timeout=60, check=False,
+        return subprocess.run([*command, *argv], env=env, text=True, capture_output=True, timeout=300, check=False,
                               stdin=subprocess.DEVNULL, **options)
 
     def works(self, *argv, **options) -> dict:

@@ -245,7 +245,7 @@ def test_one_line_is_updated_on_a_terminal(installed_mini):
             break
         text += chunk
     os.close(ours)
-    assert process.wait(30) == 0
+    assert process.wait(200) == 0
     assert b"\r\033[K  packages \xc2\xb7 " in text
     assert b"packages: done" in text
 
