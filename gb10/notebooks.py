@@ -135,6 +135,28 @@ def dumps(notebook: nbformat.NotebookNode) -> str:
 
 # ---------------------------------------------------------------- outputs
 
+def _kept(notebook: nbformat.NotebookNode) -> list[int]:
+    return [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code" and is_kept(cell)]
+
+
+def reuse_kept(notebook: nbformat.NotebookNode, earlier: Path) -> bool:
+    """Take the kept outputs from an earlier derivation if no code up to the last kept cell has changed since."""
+    last = (_kept(notebook) or [-1])[-1]
+    try:
+        there = nbformat.read(earlier, as_version=4).cells
+    except (OSError, ValueError, KeyError, AttributeError, nbformat.ValidationError):
+        return False
+    old, new = ([c for c in cells if c.cell_type == "code"] for cells in (there, notebook.cells[: last + 1]))
+    if [c.source for c in old[: len(new)]] != [c.source for c in new]:
+        return False
+    for before, now in zip(old, new, strict=False):
+        if is_kept(now):
+            if not before.outputs or before.execution_count is None:
+                return False
+            now.outputs, now.execution_count = before.outputs, before.execution_count
+    return True
+
+
 def run_kept(notebook: nbformat.NotebookNode, timeout: int = 600) -> None:
     """Run a notebook up to its last kept cell, in an empty folder, and keep the outputs of the kept cells alone.
 
@@ -143,7 +165,7 @@ def run_kept(notebook: nbformat.NotebookNode, timeout: int = 600) -> None:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    kept = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code" and is_kept(cell)]
+    kept = _kept(notebook)
     if not kept:
         return
     part = nbformat.v4.new_notebook(cells=notebook.cells[: kept[-1] + 1], metadata=dict(METADATA))
@@ -173,17 +195,23 @@ def _plain(output):
 
 # ---------------------------------------------------------------- refresh and check
 
-def refresh(lesson: str | None = None, root: Path | None = None,
-            say: Callable[[str], None] = print) -> list[Path]:
-    """Derive, run and write the notebooks; returns those that changed. Each is written whole or not at all."""
+def refresh(lesson: str | None = None, root: Path | None = None, say: Callable[[str], None] = print,
+            run: bool = False) -> list[Path]:
+    """Derive the notebooks, run what has to be run, write them; returns those that changed.
+
+    Kept outputs are taken over where the code that leads to them is the same as before, unless `run` asks for new ones
+    (after a change in gb10 or in the shipped model; nbval tells). Each notebook is written whole or not at all.
+    """
     changed = []
     for source in sources(lesson, root):
         for kind, target in targets(source).items():
             notebook = derive(source, kind)
-            kept = sum(is_kept(c) for c in notebook.cells)
-            say(f"{target.parent.name}/{target.name}: {kind}, {len(notebook.cells)} cells"
-                + (f", running it for {kept} kept outputs …" if kept else ""))
-            run_kept(notebook)
+            what = f"{target.parent.name}/{target.name}: {kind}, {len(notebook.cells)} cells"
+            if run or not reuse_kept(notebook, target):
+                say(f"{what}, running it for {len(_kept(notebook))} kept outputs …")
+                run_kept(notebook)
+            else:
+                say(what)
             text = dumps(notebook)
             if not target.exists() or target.read_text(encoding="utf-8") != text:
                 _write(target, text)

@@ -13,6 +13,7 @@ from importlib import import_module
 
 _HOME = {
     "quantize": "recipe", "nvfp4_config": "recipe", "calibration_batches": "recipe",
+    "is_quantized": "recipe",
     "export": "write",
     "inspect_tensors": "checkpoint", "TensorInfo": "checkpoint", "read_tensor": "checkpoint",
     "loss": "heldout", "Loss": "heldout",

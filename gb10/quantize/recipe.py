@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from gb10.errors import WorkFailed
+from gb10.errors import UserError, WorkFailed
 from gb10.quantize import backend
 
 
@@ -50,8 +50,11 @@ def quantize(model, batches: Iterable[torch.Tensor], *, config: dict | None = No
 
     Layers that an engine fuses (q/k/v, gate/up) get one shared tensor scale here, as ModelOpt's export gives them, so
     that the loss measured before the export is that of the exported checkpoint.
-    Raises WorkFailed naming the layer when a weight or an activation range is unusable (NaN, infinite, all zero).
+    Raises WorkFailed naming the layer when a weight or an activation range is unusable (NaN, infinite, all zero), and
+    UserError for a model that is quantized already.
     """
+    if is_quantized(model):
+        raise UserError("this model is already quantized: load it anew to quantize it again.")
     mtq = _modelopt()
     config = config or nvfp4_config()
     _refuse_unusable(model)
@@ -74,6 +77,12 @@ def quantize(model, batches: Iterable[torch.Tensor], *, config: dict | None = No
     _refuse_uncalibrated(model)
     _share_scales(model)
     return model
+
+
+def is_quantized(model) -> bool:
+    """Whether any layer of the model has a weight quantizer that is switched on."""
+    return any(getattr(module, "weight_quantizer", None) is not None and module.weight_quantizer.is_enabled
+               for module in model.modules())
 
 
 def _refuse_unusable(model) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gb10.errors import UserError, WorkFailed
 from gb10.quantize.checkpoint import is_checkpoint
+from gb10.quantize.recipe import is_quantized
 
 
 def export(model, tokenizer, folder: str | Path, *, keep: bool = True) -> Path:
@@ -25,7 +26,7 @@ def export(model, tokenizer, folder: str | Path, *, keep: bool = True) -> Path:
     """
     folder = Path(os.path.abspath(folder))
     _refuse(folder)
-    if not _is_quantized(model):
+    if not is_quantized(model):
         raise UserError("this model is not quantized: call gb10.quantize.quantize(model, batches) first "
                         "(a model can be exported once if keep=False).")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -52,11 +53,6 @@ def _refuse(folder: Path) -> None:
         raise UserError(f"{folder} is not a folder: name a new one, or that of an earlier export.")
     if folder.is_dir() and any(folder.iterdir()) and not is_checkpoint(folder):
         raise UserError(f"{folder} is not empty and holds no checkpoint; it is left as it is: name another folder.")
-
-
-def _is_quantized(model) -> bool:
-    return any(getattr(module, "weight_quantizer", None) is not None and module.weight_quantizer.is_enabled
-               for module in model.modules())
 
 
 def _write(model, tokenizer, folder: Path) -> None:

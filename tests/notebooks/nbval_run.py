@@ -14,7 +14,7 @@ import nbformat
 HERE = Path(__file__).resolve().parent
 
 
-def run(notebooks: Iterable[Path], folder: Path, cell_timeout: int = 420) -> tuple[list[dict], str]:
+def run(notebooks: Iterable[Path], folder: Path, cell_timeout: int = 900) -> tuple[list[dict], str]:
     """(one record per cell that ran, the text of the run). folder: where the run's own files go."""
     notebooks = [p.resolve() for p in notebooks]
     record = folder / "cells.jsonl"
@@ -23,7 +23,7 @@ def run(notebooks: Iterable[Path], folder: Path, cell_timeout: int = 420) -> tup
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", common, "-p", "no:cacheprovider",
                "-p", "nbval_record", "-q", "--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={cell_timeout}",
                "--nbval-kernel-startup-timeout=120", *map(str, notebooks)]
-    env = {**os.environ, "NBVAL_RECORD": str(record), "PYTHONPATH": str(HERE), "MPLBACKEND": "agg",
+    env = {**os.environ, "NBVAL_RECORD": str(record), "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "MPLBACKEND": "agg",
            "IPYTHONDIR": str(folder / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     done = subprocess.run(command, cwd=common, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           check=False)

@@ -134,6 +134,28 @@ def test_refresh_keeps_the_outputs_that_are_declared_and_no_others(fresh):
     assert not list(fresh.rglob(".*"))
 
 
+def runs(monkeypatch, root, **kw):
+    """How many notebooks a refresh runs."""
+    ran = []
+    monkeypatch.setattr(notebooks, "run_kept", lambda notebook: ran.append(1))
+    monkeypatch.setattr(notebooks, "_write", lambda path, text: None)
+    notebooks.refresh(root=root, say=lambda line: None, **kw)
+    return len(ran)
+
+
+def test_outputs_are_reused_only_while_the_code_before_them_is_the_same(fresh, monkeypatch):
+    source = notebooks.sources(root=fresh)[0]
+    assert runs(monkeypatch, fresh) == 0
+    assert runs(monkeypatch, fresh, run=True) == 2
+    source.write_text(SOURCE.replace("# A title", "# Another").replace("return 3 * x", "return x * 3"))
+    assert runs(monkeypatch, fresh) == 0
+    source.write_text(SOURCE.replace("6 * 7", "7 * 6"))
+    assert runs(monkeypatch, fresh) == 2
+    source.write_text(SOURCE)
+    lose_output(fresh)
+    assert runs(monkeypatch, fresh) == 1
+
+
 def edit_source(root):
     path = root / "03-test" / "01-first.ipynb"
     path.write_text(path.read_text().replace("print(6 * 7)", "print(42)"))

@@ -151,3 +151,8 @@ def test_an_unusable_weight_is_named(tiny, batches, value):
 def test_calibration_that_saw_nothing_is_named(tiny):
     with pytest.raises(WorkFailed, match="calibration"):
         quantize.quantize(copy.deepcopy(tiny), [])
+
+
+def test_quantizing_twice_is_refused(quantized, batches):
+    with pytest.raises(UserError, match="already quantized"):
+        quantize.quantize(quantized, batches)

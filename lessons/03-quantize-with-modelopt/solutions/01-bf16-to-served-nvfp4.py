@@ -35,7 +35,7 @@ print(machine.banner("torch", "transformers", "nvidia-modelopt"))
 # ## 1. What is in a model
 #
 # Our model is *pico*, which comes with the course: the architecture of Qwen3, a few million parameters, trained on Python's
-# documentation. It is tiny on purpose. Everything you do to it works in the same way, with the same commands, on a model a
+# documentation and standard library. It is tiny on purpose. Everything you do to it works in the same way, with the same commands, on a model a
 # thousand times its size.
 #
 # Its parameters are stored in **BF16**: 16 bits each, with the range of a 32-bit float and about three significant decimal
@@ -77,14 +77,14 @@ for k, n in size.items():
 print(beside("bytes in linear layers", my_share, 100 * size["linear"] / sum(size.values()), "%"))
 
 # %% [markdown]
-# And tensor by tensor: each bar is one tensor, in the order of the file. Look for the one that stands out, and for the
+# And tensor by tensor: each bar is one tensor, sorted by name. Look for the one that stands out, and for the
 # pattern that repeats with every layer.
 
 # %%
 colour = {"linear": figure.BLUE, "embedding": figure.ORANGE, "norm": figure.GREY}
 fig, ax = figure.new(9, 3)
 ax.bar(range(len(tensors)), [t.bytes / 1e6 for t in tensors], color=[colour[kind(t.name)] for t in tensors])
-ax.set(xlabel="tensor, in the order of the file", ylabel="MB", title="pico in BF16: embedding orange, linear blue")
+ax.set(xlabel="tensor, sorted by name", ylabel="MB", title="pico in BF16: embedding orange, linear blue")
 largest = max(tensors, key=lambda t: t.bytes)
 figure.show(fig, f"Bar chart of the size of pico's {len(tensors)} tensors. The largest is {largest.name} with "
                  f"{largest.bytes / 1e6:.1f} MB; the linear layers repeat one pattern per layer; norms are too small to see.")
@@ -336,7 +336,11 @@ print(f"relative rounding error of the whole tensor: {error:.2%}")
 #
 # A checkpoint is a promise; serving it is the proof. `engines.start` starts vLLM on this machine, on 127.0.0.1 only, waits
 # until it answers and hands you an ordinary `openai` client. The `with` block stops it again: one engine at a time, which
-# on a Spark is more than politeness, because CPU and GPU share one memory there.
+# on a Spark is more than politeness, because CPU and GPU share one memory there. The very first start installs vLLM into
+# an environment of its own (about 2 GB, some minutes); later ones take some 20 seconds.
+#
+# `ask`, in `gb10/explore/stream.py`, is a dozen lines: it sends the question with `stream=True` and notes when each token
+# arrives.
 #
 # Where vLLM has no build for the machine (macOS, for example), a small stand-in server does the same job and says so in
 # its name. Its answers are real; its speed says nothing about vLLM.
