@@ -100,7 +100,7 @@ def servers(vllm_python, pico, nvfp4):
 
     def go(which, folder):
         try:
-            found[which] = launch.start(folder, engine="vllm", port=free_port(), name=which, quiet=True, timeout=400)
+            found[which] = launch.start(folder, engine="vllm", port=free_port(), name=which, quiet=True, timeout=900)
         except BaseException as e:  # noqa: BLE001 - raised below
             errors.append(e)
 

@@ -29,56 +29,68 @@ def fake_quantize(x: torch.Tensor, tensor_scale: torch.Tensor) -> torch.Tensor:
 
 
 class Reference:
-    """quantize_inputs False gives W4A16, to see what the activations' rounding costs; the checkpoint may be BF16 too."""
+    """Log-probabilities from a checkpoint, NVFP4 (W4A4) or BF16.
 
-    def __init__(self, folder: Path, *, quantize_inputs: bool = True):
+    dtype: in what results are kept between operations. float32 is the mathematics; bfloat16 is what an engine started
+    with --dtype bfloat16 does (sums and norms in float32 inside an operation, its result rounded). The difference counts
+    for more than in a BF16 model: rounding that moves a value across a boundary of E2M1, or an amax across one of E4M3,
+    changes a whole 4-bit step. quantize_inputs False gives W4A16.
+    """
+
+    def __init__(self, folder: Path, *, dtype: torch.dtype = torch.float32, quantize_inputs: bool = True):
         self.c = json.loads((folder / "config.json").read_text())
         self.t = load_file(folder / "model.safetensors")
-        self.quantize_inputs = quantize_inputs
+        self.dtype, self.quantize_inputs = dtype, quantize_inputs
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def weight(self, name: str) -> torch.Tensor:
+        if name not in self.weights:
+            w = self.t[f"{name}.weight"]
+            if w.dtype == torch.uint8:
+                codes = torch.stack((w & 15, w >> 4), -1).flatten(1).long()
+                values = torch.where(codes > 7, -CODES[codes & 7], CODES[codes & 7])
+                scale = self.t[f"{name}.weight_scale"].float() * self.t[f"{name}.weight_scale_2"].float()
+                w = values * scale.repeat_interleave(16, 1)
+            self.weights[name] = w.to(self.dtype)
+        return self.weights[name]
 
     def linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        w = self.t[f"{name}.weight"]
-        if w.dtype != torch.uint8:
-            return x @ w.float().T
-        codes = torch.stack((w & 15, w >> 4), -1).flatten(1).long()
-        values = torch.where(codes > 7, -CODES[codes & 7], CODES[codes & 7])
-        scale = self.t[f"{name}.weight_scale"].float() * self.t[f"{name}.weight_scale_2"].float()
-        weight = values * scale.repeat_interleave(16, 1)
-        if self.quantize_inputs:
-            x = fake_quantize(x, self.t[f"{name}.input_scale"].float())
-        return x @ weight.T
+        if self.quantize_inputs and f"{name}.input_scale" in self.t:
+            x = fake_quantize(x.float(), self.t[f"{name}.input_scale"].float()).to(self.dtype)
+        return x @ self.weight(name).T
 
     def norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.c["rms_norm_eps"]) * self.t[f"{name}.weight"].float()
+        x = x.float()
+        x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.c["rms_norm_eps"])
+        return x.to(self.dtype) * self.t[f"{name}.weight"].to(self.dtype)
 
     @torch.inference_mode()
     def logprobs(self, ids: list[int]) -> torch.Tensor:
         """log p of the next token after each prefix: float32 [len(ids), vocab]."""
-        c, n = self.c, len(ids)
+        c, n, dtype = self.c, len(ids), self.dtype
         heads, kv, dim = c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
         theta = c.get("rope_theta") or c["rope_parameters"]["rope_theta"]
         angle = torch.arange(n)[:, None] * theta ** (-torch.arange(0, dim, 2) / dim)
-        cos, sin = angle.cos(), angle.sin()
+        cos, sin = (f(angle).to(dtype).float()[:, None] for f in (torch.cos, torch.sin))
 
         def rotate(x):      # [n, heads, dim]
-            a, b = x[..., : dim // 2], x[..., dim // 2 :]
-            return torch.cat((a * cos[:, None] - b * sin[:, None], b * cos[:, None] + a * sin[:, None]), -1)
+            a, b = x.float().chunk(2, -1)
+            return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(dtype).float()
 
-        x = self.t["model.embed_tokens.weight"].float()[torch.tensor(ids)]
+        x = self.weight("model.embed_tokens")[torch.tensor(ids)].float()
         mask = torch.full((n, n), -torch.inf).triu(1)
         for i in range(c["num_hidden_layers"]):
             p = f"model.layers.{i}"
-            h = self.norm(x, f"{p}.input_layernorm")
+            h, x = self.norm(x, f"{p}.input_layernorm"), x.to(dtype).float()
             q = rotate(self.norm(self.linear(h, f"{p}.self_attn.q_proj").view(n, heads, dim), f"{p}.self_attn.q_norm"))
             k = rotate(self.norm(self.linear(h, f"{p}.self_attn.k_proj").view(n, kv, dim), f"{p}.self_attn.k_norm"))
-            v = self.linear(h, f"{p}.self_attn.v_proj").view(n, kv, dim)
+            v = self.linear(h, f"{p}.self_attn.v_proj").view(n, kv, dim).float()
             k, v = (t.repeat_interleave(heads // kv, 1) for t in (k, v))
             scores = torch.einsum("qhd,khd->hqk", q, k) / dim**0.5 + mask
-            mixed = torch.einsum("hqk,khd->qhd", scores.softmax(-1), v).reshape(n, heads * dim)
-            x = x + self.linear(mixed, f"{p}.self_attn.o_proj")
-            h = self.norm(x, f"{p}.post_attention_layernorm")
+            mixed = torch.einsum("hqk,khd->qhd", scores.softmax(-1), v).reshape(n, heads * dim).to(dtype)
+            x = x + self.linear(mixed, f"{p}.self_attn.o_proj").float()
+            h, x = self.norm(x, f"{p}.post_attention_layernorm"), x.to(dtype).float()
             gate = torch.nn.functional.silu(self.linear(h, f"{p}.mlp.gate_proj"))
-            x = x + self.linear(gate * self.linear(h, f"{p}.mlp.up_proj"), f"{p}.mlp.down_proj")
-        x = self.norm(x, "model.norm")
+            x = x + self.linear(gate * self.linear(h, f"{p}.mlp.up_proj"), f"{p}.mlp.down_proj").float()
         head = "lm_head" if "lm_head.weight" in self.t else "model.embed_tokens"
-        return self.linear(x, head).log_softmax(-1)
+        return self.linear(self.norm(x, "model.norm"), head).float().log_softmax(-1)

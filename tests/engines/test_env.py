@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -199,7 +201,7 @@ def test_an_interrupted_step_ends_its_process(tmp_path, monkeypatch):
         if next(ticks, None) is None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(vllm_env.time, "sleep", interrupt)
+    monkeypatch.setattr(vllm_env, "time", SimpleNamespace(sleep=interrupt, monotonic=time.monotonic))
     code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     real = subprocess.Popen
 
