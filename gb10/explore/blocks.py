@@ -81,9 +81,12 @@ def explore(weights: Mapping[str, object]):
 
     def update(_=None):
         # The rendered figure goes in whole, as PNG bytes in an <img> with alt text: no plotting state is shared.
-        b = compute(weights[tensor.value], row.value, block.value)
-        image.value = figure.show(draw(b), f"The 16 weights of block {block.value} in row {row.value} of {tensor.value}, "
-                                           f"before and after rounding to their grid. {describe(b)}")._repr_html_()
+        # When the tensor changes, the sliders follow one after the other: in between, one may lie outside.
+        rows, columns = weights[tensor.value].shape
+        r, n = min(row.value, rows - 1), min(block.value, columns // 16 - 1)
+        b = compute(weights[tensor.value], r, n)
+        image.value = figure.show(draw(b), f"The 16 weights of block {n} in row {r} of {tensor.value}, before and after "
+                                           f"rounding to their grid. {describe(b)}")._repr_html_()
         words.value = f"<code>{describe(b)}</code><br>codes: <code>{' '.join(f'{c:x}' for c in b.codes)}</code>"
 
     limits()
