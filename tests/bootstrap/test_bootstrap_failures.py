@@ -125,6 +125,7 @@ def test_pip_reports(installed_mini):
     ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "disk is full"),
     ("WARNING: Retrying after connection broken by 'NameResolutionError(...)'\nERROR: No matching distribution found",
      "can't be reached"),
+    ("ERROR: Could not find a version that satisfies the requirement x (from versions: none)", "no network"),
     ("pip._vendor.requests.exceptions.ProxyError: Cannot connect", "proxy"),
     ("ssl.SSLCertVerificationError: CERTIFICATE_VERIFY_FAILED", "certificate"),
     ("ERROR: ResolutionImpossible: for help visit", "contradict"),

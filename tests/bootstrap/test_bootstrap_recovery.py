@@ -56,7 +56,7 @@ def test_the_test_extra_comes_when_it_is_needed_and_stays(installed_mini):
 def test_without_a_network_an_update_fails_and_then_recovers(installed_mini):
     installed_mini.edit("requirements.lock", "tinydep==1.0", "tinydep==1.1")
     try:
-        failed = installed_mini.run("lab", env={"PIP_INDEX_URL": "http://127.0.0.1:9/simple"})
+        failed = installed_mini.run("lab", env={"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"})
         assert failed.returncode == 1
         assert "can't be reached" in failed.stderr and "Then run ./course lab again" in failed.stderr
         log = Path(failed.stderr.rstrip().rpartition("Full log: ")[2])
