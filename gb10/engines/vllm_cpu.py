@@ -24,9 +24,10 @@ SMALL = 50_000_000              # parameters up to which one thread and float32 
 
 
 def dtype(model: Model) -> str:
-    """float32 for a small BF16 model (the text is then that of transformers, token for token), bfloat16 for a large
-    one (half the bytes to read per token) and for NVFP4, whose CPU kernel computes in it."""
-    return "float32" if model.quantization is None and model.parameters <= SMALL else "bfloat16"
+    """float32 for a small model: the text is then that of plain float32 arithmetic, token for token, with BF16 weights,
+    and near it with NVFP4, where bfloat16 between the layers would blur the 4-bit rounding (see the plugin). bfloat16 for
+    a large one: half the bytes to read per token."""
+    return "float32" if model.quantization in (None, "nvfp4") and model.parameters <= SMALL else "bfloat16"
 
 
 def context(model: Model, wanted: int | None) -> int:

@@ -25,6 +25,26 @@ def register() -> None:
     # vLLM loads plugins once per process, but says that a plugin must stand being called twice.
     if EmulationNvFp4LinearKernel not in _POSSIBLE_NVFP4_KERNELS.get(PlatformEnum.CPU, []):
         register_linear_kernel(EmulationNvFp4LinearKernel, PlatformEnum.CPU, "nvfp4")
+    _allow_float32()
+
+
+def _allow_float32() -> None:
+    """Let NVFP4 checkpoints compute in float32 too: the kernel can, only the list of dtypes (made for GPUs) says no.
+
+    It matters for W4A4: bfloat16's rounding moves activations across the boundaries of the 4-bit grid, and each one that
+    crosses changes by a whole step.
+    """
+    import torch
+    from vllm.model_executor.layers.quantization.modelopt import ModelOptNvFp4Config
+
+    original = ModelOptNvFp4Config.get_supported_act_dtypes
+    if not hasattr(original, "with_float32"):
+
+        def get_supported_act_dtypes(self):
+            return [*original(self), torch.float32]
+
+        get_supported_act_dtypes.with_float32 = True
+        ModelOptNvFp4Config.get_supported_act_dtypes = get_supported_act_dtypes
 
 
 def end_with_owner() -> None:
