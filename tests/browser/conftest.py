@@ -11,6 +11,7 @@ import warnings
 
 import pytest
 
+from gb10.engines import vllm_env
 from gb10.paths import ROOT, STATE
 
 # Chromium reaches out to its maker at every start unless told not to; none of that is under test.
@@ -48,6 +49,8 @@ def shots():
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """The address, token included, of a `./course lab` that works on a folder of its own."""
+    if not vllm_env.why_not():
+        vllm_env.ensure()   # minutes and gigabytes on a new machine: not part of what the lesson is timed for
     folder = tmp_path_factory.mktemp("lab")
     environment = dict(
         os.environ, GB10_WORK=str(folder / "work"), GB10_STATE=str(folder / "state"),
