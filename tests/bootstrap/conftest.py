@@ -155,6 +155,11 @@ class MiniCourse:
         seen["stderr"] = done.stderr
         return seen
 
+    def touch_pins(self) -> None:
+        """A change that makes ./course run pip again and changes nothing else."""
+        with (self.root / "pyproject.toml").open("a") as f:
+            f.write("# changed\n")
+
     def edit(self, name: str, old: str, new: str) -> None:
         text = (self.root / name).read_text()
         assert old in text
@@ -184,9 +189,9 @@ def mini(tmp_path, index):
     return MiniCourse(tmp_path / "the course [v1] #2", index)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def installed_mini(tmp_path_factory, wheels):
-    """A miniature that is set up, shared by a module's tests, which leave it working."""
+    """A miniature that is set up, shared by tests that leave it working."""
     index = Index(wheels)
     mini = MiniCourse(tmp_path_factory.mktemp("installed") / "the course", index)
     mini.works()
