@@ -54,7 +54,8 @@ def load(work: Path = DEFAULT_WORK, docs: Path | None = None, smoke: bool = Fals
     """Read and clean everything; with `smoke` a handful of files, and no download where --docs is given."""
     raw = read_docs(Path(docs) if docs else fetch_docs(Path(work)))
     if not raw:
-        raise SystemExit(f"No *.rst or *.rst.txt files below {docs}. Pass the Doc folder of a CPython 3.11 source tree.")
+        raise SystemExit(f"There is no documentation (*.rst or *.rst.txt) in {docs}. Pass the Doc folder of a "
+                         "CPython 3.11 source tree with --docs, or leave --docs out to download it.")
     raw = resolve(dict(list(raw.items())[:40]) if smoke else raw)
     cleaned = {name: clean(text, name)[0] for name, text in raw.items()}
     cleaned = {name: text for name, text in cleaned.items() if len(text) > 400}

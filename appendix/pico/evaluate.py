@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=HERE / "heldout.txt",
                         help="documents, separated by <|endoftext|> lines (default: heldout.txt)")
     parser.add_argument("--all", action="store_true", help="all held-out documents, fetched by data.py, not a sample")
+    parser.add_argument("--first", type=int, metavar="N", help="only the first N documents")
     parser.add_argument("--work", type=Path, default=HERE.parents[1] / ".course" / "pico",
                         help="folder for the download that --all needs (default: .course/pico)")
     parser.add_argument("--context", type=int, default=512, help="window in tokens, half of it overlap (default: 512)")
@@ -88,6 +89,7 @@ def main() -> None:
         parser.error("--context must be at least 2 tokens")
     tokenizer = bpe.load(args.model)
     documents = list(data.load(args.work).held.values()) if args.all else read_documents(args.text)
+    documents = documents[:args.first]
     start = time.time()
     result = bits_per_byte(pico.load(args.model), lambda t: tokenizer.encode(t).ids, documents,
                            tokenizer.token_to_id(EOT), args.context)

@@ -162,6 +162,7 @@ def export(model: Pico, folder: Path, ids: dict[str, int]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().to(torch.bfloat16).contiguous() for k, v in model.state_dict().items()}
     save_file(state, folder / ".model.safetensors.new", metadata={"format": "pt"})
+    os.chmod(folder / ".model.safetensors.new", 0o644)                 # safetensors writes for the owner alone
     os.replace(folder / ".model.safetensors.new", folder / "model.safetensors")
     generation = {"do_sample": False, "eos_token_id": [ids["<|im_end|>"], ids["<|endoftext|>"]],
                   "pad_token_id": ids["<|endoftext|>"], "max_new_tokens": 128}

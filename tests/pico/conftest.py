@@ -13,6 +13,16 @@ MODEL = PICO / "model"
 SMALL_DOCS = Path(__file__).resolve().parent / "docs"
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """One thread: the model is so small that a second one mostly waits, above all on a busy machine."""
+    import torch
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     from transformers import AutoTokenizer

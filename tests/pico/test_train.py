@@ -21,14 +21,6 @@ def corpus(tmp_path_factory):
     return data.load(tmp_path_factory.mktemp("work"), SMALL_DOCS, smoke=True)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def trainer(corpus, folder, recipe=TOY):
     return Trainer(recipe, corpus, folder, folder / "model", folder / "log.csv")
 
