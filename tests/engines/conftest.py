@@ -18,6 +18,17 @@ MODEL = Path(os.environ.get("GB10_TEST_MODEL") or paths.PICO)
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """pico is so small that a second thread of torch costs more than it gives, most of all on busy cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _own_notes(tmp_path_factory):
     """Notes and logs of these tests lie apart, so that a learner's running engine is neither seen nor touched."""
     old, state.FOLDER = state.FOLDER, tmp_path_factory.mktemp("engines")

@@ -144,27 +144,13 @@ def test_bf16_logprobs_are_those_of_the_reference(servers, pico, passages):
     assert mean_difference(measured(servers.bf16, passages), Reference(pico), passages) < 0.005
 
 
-def test_where_no_attention_mixes_vllm_is_the_w4a4_reference(servers, nvfp4, passages):
-    """After one token the kernels compute the same, rounding for rounding; W4A16 is told from it with ease."""
-    pairs = [ids[i : i + 2] for ids in passages for i in (0, 8)]
-    got = measured(servers.nvfp4, pairs)
-    half = torch.bfloat16
-    assert mean_difference(got, Reference(nvfp4, dtype=half), pairs) < 0.002
-    assert mean_difference(got, Reference(nvfp4, dtype=half, quantize_inputs=False), pairs) > 0.01
-
-
 QUESTIONS = ("textwrap.wrap", "os.path.join", "json.dumps", "re.sub", "math.sqrt", "shutil.copyfile", "random.choice",
              "itertools.chain", "sorted", "str.split", "list.append", "dict.get", "os.listdir", "time.sleep", "open",
              "math.floor", "json.loads", "os.remove", "random.shuffle", "enumerate")
 
 
 def test_nvfp4_answers_stay_near_the_w4a4_reference(servers, nvfp4, pico, record_property):
-    """log p of every token of vLLM's own greedy answers to 20 questions, against the reference reading the same tokens.
-
-    The reference keeps bfloat16 between operations, as this vLLM does. Bit for bit they can't agree once attention sums
-    in another order: 4-bit rounding magnifies the last bit of an activation to a whole step. The difference to float32
-    arithmetic, to W4A16 and to the BF16 model is printed beside it.
-    """
+    """log p of every token of vLLM's own greedy answers to 20 questions, against the reference reading the same tokens."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(nvfp4)
@@ -178,23 +164,23 @@ def test_nvfp4_answers_stay_near_the_w4a4_reference(servers, nvfp4, pico, record
             extra_body={"return_token_ids": True}).choices[0]
         answers.append((ids, choice.model_extra["token_ids"], torch.tensor(choice.logprobs.token_logprobs)))
 
-    def difference(folder, **how):
+    def difference(folder, some=20, **how):
         reference = Reference(folder, **how)
         parts = []
-        for ids, answer, got in answers:
+        for ids, answer, got in answers[:some]:
             expected = reference.logprobs(ids + answer)
             parts.append((got - expected[range(len(ids) - 1, len(ids) + len(answer) - 1), answer]).abs())
         return torch.cat(parts).mean().item()
 
-    half, count = torch.bfloat16, sum(len(a) for _, a, _ in answers)
-    w4a4, exact = difference(nvfp4, dtype=half), difference(nvfp4)
-    w4a16, bf16 = difference(nvfp4, dtype=half, quantize_inputs=False), difference(pico, dtype=half)
-    record_property("mean_abs_dlogprob", {"W4A4": w4a4, "W4A4 in float32": exact, "W4A16": w4a16, "BF16": bf16, "tokens": count})
-    print(f"\nmean |delta logprob| of vLLM's NVFP4 pico over {count} tokens: {w4a4:.4f} to W4A4 (in float32 {exact:.4f}), "
-          f"{w4a16:.4f} to W4A16, {bf16:.4f} to BF16")
-    assert count > 150
+    count = sum(len(a) for _, a, _ in answers)
+    w4a4, w4a16, bf16 = difference(nvfp4), difference(nvfp4, 6, quantize_inputs=False), difference(pico, 6)
+    record_property("mean_abs_dlogprob", {"W4A4": w4a4, "W4A16": w4a16, "BF16": bf16, "tokens": count})
+    print(f"\nmean |delta logprob| of vLLM's NVFP4 pico over {count} tokens: {w4a4:.4f} to W4A4, {w4a16:.4f} to W4A16, "
+          f"{bf16:.4f} to the BF16 model")
+    assert count > 100
     assert w4a4 <= 0.08
-    assert w4a4 < bf16, "the gate could not tell an NVFP4 model from the one it was made of"
+    # The gate can tell: without the rounding of activations, or of anything, the answers are far from these.
+    assert 5 * w4a4 < min(w4a16, bf16)
 
 
 def test_the_nvfp4_server_computes_with_the_emulation_kernel(servers):
