@@ -343,7 +343,7 @@ def stop(note: state.Engine) -> bool:
 def snippets(note: state.Engine | Server) -> str:
     """A curl and an openai snippet, ready to paste."""
     body = json.dumps({"model": note.model, "max_tokens": 64,
-                       "messages": [{"role": "user", "content": "What does textwrap.wrap do?"}]})
+                       "messages": [{"role": "user", "content": "What does os.path.join do?"}]})
     return f"""\
   curl -s {note.url}/chat/completions -H 'Content-Type: application/json' \\
     -d '{body}'
@@ -351,7 +351,7 @@ def snippets(note: state.Engine | Server) -> str:
   from openai import OpenAI
   client = OpenAI(base_url="{note.url}", api_key="not-needed")
   answer = client.chat.completions.create(model="{note.model}", max_tokens=64,
-      messages=[{{"role": "user", "content": "What does textwrap.wrap do?"}}])
+      messages=[{{"role": "user", "content": "What does os.path.join do?"}}])
   print(answer.choices[0].message.content)"""
 
 

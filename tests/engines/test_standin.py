@@ -14,7 +14,7 @@ from gb10.engines.standin import Text
 from gb10.engines.standin_fields import Refused, Request, parse
 from gb10.engines.standin_model import sample
 
-QUESTION = [{"role": "user", "content": "What does textwrap.wrap do?"}]
+QUESTION = [{"role": "user", "content": "What does os.path.join do?"}]
 PROMPT = "The textwrap module provides"
 
 

@@ -11,7 +11,7 @@ from reference import Reference
 
 from gb10.engines import vllm_cpu
 
-QUESTION = [{"role": "user", "content": "What does textwrap.wrap do?"}]
+QUESTION = [{"role": "user", "content": "What does os.path.join do?"}]
 PROMPT = "The textwrap module provides"
 
 

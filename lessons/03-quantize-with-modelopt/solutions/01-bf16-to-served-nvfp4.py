@@ -355,7 +355,7 @@ my_speedup = 2.0     # your guess: speed of NVFP4 relative to BF16, on this mach
 from gb10 import engines
 from gb10.explore.stream import ask
 
-question = "What does textwrap.wrap do?"
+question = "What does os.path.join do?"
 
 def serve_and_ask(checkpoint):
     """Start an engine, ask twice (the first time is the warm-up), stop it; returns the second answer."""
