@@ -75,14 +75,14 @@ def stop() -> None:
         _started.pop().stop()
 
 
-def running(known=KNOWN, timeout: float = 1.0) -> list[dict]:
+def running(known=None, timeout: float = 1.0) -> list[dict]:
     """Engines that answer now: [{"engine", "url", "models"}], in the order of preference. Asked all at once."""
     from gb10.engines import state
 
     own, _ = state.sweep()
-    places = {url: name for name, url in known}
+    places = {url: name for name, url in (KNOWN if known is None else known)}
     places |= {e.url: e.engine for e in own}     # what the course started, wherever it listens
-    with ThreadPoolExecutor(len(places)) as pool:
+    with ThreadPoolExecutor(max(1, len(places))) as pool:
         answers = dict(zip(places, pool.map(lambda url: models(url, timeout), places), strict=True))
     return [{"engine": title(places[url], url, owner), "url": url, "models": ids}
             for url, (ids, owner) in answers.items() if ids]

@@ -39,16 +39,12 @@ def nothing_is_up(notes, monkeypatch):
     monkeypatch.setattr(find, "KNOWN", ())
 
 
-def test_the_first_of_the_known_engines_is_taken(capsys):
+def test_the_first_of_the_known_engines_is_taken(monkeypatch, capsys):
     with listing(["llama"]) as a, listing(["qwen", "other"]) as b:
         known = (("TensorRT-LLM", "http://127.0.0.1:9/v1"), ("vLLM", b), ("Ollama", a))
         assert [e["engine"] for e in find.running(known)] == ["vLLM", "Ollama"]
-        find.KNOWN = known
-        find.running.__defaults__, old = (known, 1.0), find.running.__defaults__
-        try:
-            c = find.connect()
-        finally:
-            find.running.__defaults__ = old
+        monkeypatch.setattr(find, "KNOWN", known)
+        c = find.connect()
     client, model = c
     assert (model, c.engine, c.url, c.models) == ("qwen", "vLLM", b, ["qwen", "other"])
     assert str(client.base_url).rstrip("/") == b
