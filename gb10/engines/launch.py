@@ -276,7 +276,7 @@ def _launch(adapter, command, extra, found, name, port, owner, timeout, quiet) -
 
 def _wait(adapter, proc, note: state.Engine, timeout: float, progress: Progress) -> None:
     log = Path(note.log)
-    while not answers(note.url, 1.0):
+    while not (answers(note.url, 1.0) and serves(note.url, note.model)):   # another program may answer on a lost port
         if proc.poll() is not None:
             raise WorkFailed(_died(adapter, proc.returncode, log))
         if progress.elapsed > timeout:
@@ -312,6 +312,15 @@ def answers(url: str, timeout: float) -> bool:
         with urllib.request.urlopen(url.removesuffix("/v1") + "/health", timeout=timeout) as r:
             return r.status == 200
     except (OSError, ValueError):
+        return False
+
+
+def serves(url: str, name: str) -> bool:
+    """Does the server list this model? One that another program started there does not."""
+    try:
+        with urllib.request.urlopen(url + "/models", timeout=2.0) as r:
+            return any(row.get("id") == name for row in json.load(r)["data"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

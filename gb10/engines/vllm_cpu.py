@@ -101,5 +101,6 @@ def cause(log: Path) -> str | None:
         if m := re.search(pattern, text):
             return sentence.format(*m.groups())
     # The root cause comes first: what follows are processes that failed because of it.
-    errors = re.findall(r"((?:[\w.]+\.)?\w*(?:Error|Exception)\b: .+)", text)
+    # (A warning about the limit on open files names an OSError too, and ends nothing.)
+    errors = [e for e in re.findall(r"((?:[\w.]+\.)?\w*(?:Error|Exception)\b: .+)", text) if "[Errno 24]" not in e]
     return errors[0].strip()[:400] if errors else None

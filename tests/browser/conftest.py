@@ -52,12 +52,12 @@ def lab(tmp_path_factory):
     if not vllm_env.why_not():
         vllm_env.ensure()   # minutes and gigabytes on a new machine: not part of what the lesson is timed for
     folder = tmp_path_factory.mktemp("lab")
-    environment = dict(
-        os.environ, GB10_WORK=str(folder / "work"), GB10_STATE=str(folder / "state"),
-        JUPYTERLAB_SETTINGS_DIR=str(folder / "settings"), JUPYTERLAB_WORKSPACES_DIR=str(folder / "workspaces"),
-        IPYTHONDIR=str(folder / "ipython"),
-    )
+    environment = dict(os.environ, GB10_WORK=str(folder / "work"), GB10_STATE=str(folder / "state"))
     environment.pop("SSH_CONNECTION", None)
+    # every cell in the page at once: a windowed notebook keeps those out of sight out of the page
+    tracker = folder / "state" / "jupyter" / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    tracker.parent.mkdir(parents=True)
+    tracker.write_text('{"windowingMode": "none"}')
     process = subprocess.Popen(
         # what --expose-app-in-browser adds is the handle by which the test gives commands to the page
         [sys.executable, "-m", "gb10", "lab", "--no-browser", "--", "--expose-app-in-browser"],

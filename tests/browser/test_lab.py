@@ -31,7 +31,9 @@ def state_of(page):
             if (cell.executionCount) state.ran += 1;
             for (let k = 0; k < cell.outputs.length; k++) {
                 const output = cell.outputs.get(k);
-                if (output.type === 'error') state.errors.push(JSON.stringify(output.toJSON()).slice(0, 800));
+                if (output.type !== 'error') continue;
+                const error = output.toJSON();
+                state.errors.push(`${error.ename}: ${error.evalue}`);
             }
         }
         return state;
@@ -65,8 +67,6 @@ def test_the_first_lesson_runs_to_its_end(lab, page, shots):
 
     page.goto(address_of(lab, LESSON), wait_until="domcontentloaded")
     page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.content?.model", timeout=60_000)
-    page.evaluate("window.jupyterapp.shell.currentWidget.content.notebookConfig = "
-                  "{...window.jupyterapp.shell.currentWidget.content.notebookConfig, windowingMode: 'none'}")
     wait(page, lambda s: s["kernel"] == "idle", 60, "an idle kernel")
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     state = wait(page, lambda s: s["errors"] or (s["ran"] == s["code"] and s["kernel"] == "idle"),

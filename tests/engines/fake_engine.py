@@ -1,6 +1,6 @@
 """An engine in miniature, for tests of starting and stopping: an OpenAI-shaped server that can misbehave on command.
 
-python fake_engine.py PORT BEHAVIOUR, with BEHAVIOUR one of good, dies, silent, stubborn, family, mute, grabbed.
+python fake_engine.py PORT BEHAVIOUR NAME, with BEHAVIOUR one of good, dies, silent, stubborn, family, mute, grabbed.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from gb10.engines.owner import end_with_owner
 
-port, behaviour = int(sys.argv[1]), sys.argv[2]
+port, behaviour, name = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 end_with_owner()
 print("fake engine starts", flush=True)
 if behaviour == "dies":
@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        self.answer({"data": [{"id": "fake", "owned_by": "tests"}]})
+        self.answer({"data": [{"id": name, "owned_by": "tests"}]})
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))

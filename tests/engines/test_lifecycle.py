@@ -30,7 +30,7 @@ def adapter(behaviour: str) -> SimpleNamespace:
     return SimpleNamespace(
         NAME="fake", READY_IN="a moment", PHASES=(), cause=vllm_cpu.cause,
         dtype=lambda m: "float32", context=lambda m, wanted: 100, needs=lambda m, length, kind: {"weights": 1},
-        command=lambda m, name, port, length, kind: [sys.executable, str(FAKE), str(port), behaviour],
+        command=lambda m, name, port, length, kind: [sys.executable, str(FAKE), str(port), behaviour, name],
         environment=lambda m, length, kind: {},
     )
 
@@ -60,7 +60,7 @@ def test_start_answer_stop(fake, notes, pico, port):
     with launch.start(pico, port=port, name="n", quiet=True) as server:
         assert server.alive
         assert server.url == f"http://127.0.0.1:{port}/v1"
-        assert server.client.models.list().data[0].id == "fake"
+        assert server.client.models.list().data[0].id == server.model
         note = json.loads(state.file(port).read_text())
         assert note["pid"] == server.pid and note["ready_s"] == server.ready_s > 0
         assert "fake engine starts" in server.log.read_text()
