@@ -15,7 +15,7 @@ from gb10 import machine
 from gb10.cli import probes, verdicts
 from gb10.machine import GIB
 
-SECRET = "hf_thisMustNeverBePrinted0123456789"
+SECRET = "hf_" + "thisMustNeverBePrinted0123456789"   # put together here, so that no scanner takes it for a real one
 
 
 def a_machine(rung="laptop", **change):
