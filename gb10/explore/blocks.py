@@ -28,7 +28,8 @@ def compute(weight, row: int, block: int) -> Block:
     """Block number `block` of a row of a weight [N, K]; the tensor scale is that of the whole weight."""
     import torch
 
-    from gb10.formats.nvfp4 import BLOCK, E2M1, NVFP4
+    from gb10.formats.elements import E2M1
+    from gb10.formats.nvfp4 import BLOCK, NVFP4
 
     weight = torch.as_tensor(weight).detach()
     if not 0 <= row < weight.shape[0] or not 0 <= block < weight.shape[1] // BLOCK:

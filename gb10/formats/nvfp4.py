@@ -17,28 +17,24 @@ from __future__ import annotations
 
 import torch
 
+from gb10.formats.elements import (
+    E2M1_MAX,
+    E4M3_MAX,
+    E4M3_MIN,
+    decode_e2m1,
+    encode_e2m1,
+    pack_nibbles,
+    round_to_grid,
+    unpack_nibbles,
+)
+
 BLOCK = 16
-E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)   # code 0..7; bit 3 of a code is the sign
-E2M1_MAX = 6.0
-E4M3_MAX = 448.0
-E4M3_MIN = 2.0 ** -9                               # its smallest subnormal
 
 
 def tensor_scale_of(amax: torch.Tensor) -> torch.Tensor:
     """FP32 scalar g = amax / 2688; 1 where that is zero, so that an all-zero tensor decodes to zeros."""
     g = amax.float().amax() / (E2M1_MAX * E4M3_MAX)
     return torch.where(g == 0, torch.ones_like(g), g)
-
-
-def round_to_grid(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Nearest E2M1 magnitude of y >= 0 (FP32), ties to the even code, above 6 -> 6. Returns (value, step).
-
-    Between 0 and 2 the grid's step is 0.5, up to 4 it is 1, above it is 2: rounding y / step to an integer, half to
-    even, is then exactly E2M1's rule, since division and multiplication by a power of two are exact.
-    """
-    power = (y.view(torch.int32) & 0x7F800000).view(torch.float32)   # the exponent alone: 2^floor(log2 y)
-    step = power.clamp_(1.0, 4.0).mul_(0.5)
-    return torch.div(y, step).round_().mul_(step).clamp_(max=E2M1_MAX), step
 
 
 class NVFP4:
@@ -73,24 +69,18 @@ class NVFP4:
         blocks, s, g = _scaled(x, amax)
         if not torch.isfinite(blocks).all():
             raise ValueError("NVFP4.quantize: the tensor holds NaN or infinity, which have no code in E2M1")
-        value, step = round_to_grid(blocks.abs())
-        # value / step counts steps within its stretch; the stretches start at code 0, 2 (+2 * 1.0), 4 (+2 * 2.0)
-        code = (value / step + 2 * (step == 1) + 4 * (step == 2)).to(torch.uint8)
-        code |= (blocks < 0).to(torch.uint8) << 3
-        code = code.flatten(-2)
-        return cls((code[..., 1::2] << 4) | code[..., 0::2], s, g)
+        return cls(pack_nibbles(encode_e2m1(blocks).flatten(-2)), s, g)
 
     def codes(self) -> torch.Tensor:
         """The E2M1 codes, uint8 [..., K], each 0..15."""
-        return torch.stack((self.packed & 0x0F, self.packed >> 4), dim=-1).flatten(-2)
+        return unpack_nibbles(self.packed)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """[..., K] in `dtype`: e2m1 * (block scale * tensor scale), multiplied in FP32, rounded once at the end.
 
         Code 8, the format's minus zero, decodes to plus zero, as in ModelOpt.
         """
-        table = torch.tensor(E2M1 + (0.0,) + tuple(-v for v in E2M1[1:]), device=self.packed.device)
-        values = table[self.codes().long()].unflatten(-1, (-1, BLOCK))
+        values = decode_e2m1(self.codes()).unflatten(-1, (-1, BLOCK))
         return (values * (self.scales.float() * self.tensor_scale)[..., None]).reshape(self.shape).to(dtype)
 
     @property

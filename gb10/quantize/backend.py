@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import torch
 
-from gb10.formats.nvfp4 import BLOCK, E2M1_MAX, E4M3_MAX, round_to_grid, round_trip
+from gb10.formats.elements import E2M1_MAX, E4M3_MAX, round_to_grid
+from gb10.formats.nvfp4 import BLOCK, round_trip
 
 WEIGHT = "gb10_nvfp4_weight"
 ACTIVATION = "gb10_nvfp4_activation"

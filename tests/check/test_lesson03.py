@@ -7,7 +7,7 @@ import pytest
 from gb10 import notebooks
 from gb10.check import lesson03
 from gb10.check.verdict import CORRECT, NOT_ATTEMPTED, NOT_YET
-from gb10.formats.nvfp4 import E2M1
+from gb10.formats.elements import E2M1
 
 EXERCISES = {
     "decode_block": (lesson03.decode_block, lesson03._BLOCK_MISTAKES),

@@ -102,7 +102,7 @@ figure.show(fig, f"Bar chart of the size of pico's {len(tensors)} tensors. The l
 
 # %% tags=["keep_output", "nbval-check-output"]
 from gb10.formats import NVFP4
-from gb10.formats.nvfp4 import E2M1
+from gb10.formats.elements import E2M1
 
 print("E2M1:", *E2M1, "and the same with a minus sign")
 print("bits per weight:", NVFP4.bits_per_weight)

@@ -1,0 +1,1 @@
+"""Checkers of lesson 02, NVFP4 math: one module per notebook."""
