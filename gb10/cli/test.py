@@ -9,6 +9,8 @@ EXAMPLES = """\
   ./course test -k "quantize and not browser"
 """
 RAW = True
+# Two folders of tests at a time (tests/conftest.py says what belongs together).
+IN_PAIRS = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "--durations", "12")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -36,7 +38,7 @@ def run(args) -> int:
 
     from gb10 import paths
 
-    for module, package in (("pytest", "pytest"), ("nbval", "nbval")):
+    for module, package in (("pytest", "pytest"), ("xdist", "pytest-xdist"), ("nbval", "nbval")):
         if importlib.util.find_spec(module) is None:
             raise WorkFailed(f"{package} is not installed in {sys.prefix}: run ./course test, which installs it, or "
                              "pip install -e '.[test]'.")
@@ -46,7 +48,7 @@ def run(args) -> int:
               f"apt-get install chromium\n{line}", flush=True)
     if not args.rest:
         print("The whole test suite: 15 minutes at most on 2 cores.", flush=True)
-    command = [sys.executable, "-m", "pytest", *(args.rest or ["tests"])]
+    command = [sys.executable, "-m", "pytest", *(args.rest or [*IN_PAIRS, "tests"])]
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, cwd=paths.ROOT, env=env)
     while True:
