@@ -47,10 +47,16 @@ def shots():
 
 
 @pytest.fixture(scope="session")
+def engine():
+    """The engine's environment, for lessons that serve: minutes and gigabytes on a new machine, so that they aren't part
+    of what such a lesson is timed for."""
+    if not vllm_env.why_not():
+        vllm_env.ensure()
+
+
+@pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """The address, token included, of a `./course lab` that works on a folder of its own."""
-    if not vllm_env.why_not():
-        vllm_env.ensure()   # minutes and gigabytes on a new machine: not part of what the lesson is timed for
     folder = tmp_path_factory.mktemp("lab")
     environment = dict(os.environ, GB10_WORK=str(folder / "work"), GB10_STATE=str(folder / "state"))
     environment.pop("SSH_CONNECTION", None)
