@@ -91,7 +91,7 @@ def grade(exercise: str, function: Callable, cases: Sequence[Case], *, hint: str
             return _unattempted(exercise)
         if not agree(got, case.expected, rel, absolute):
             rows += (("gave", _short(got)), ("expected", _short(case.expected)))
-            return Verdict(exercise, NOT_YET, rows, _diagnose(got, case, mistakes, hint, rel, absolute))
+            return Verdict(exercise, NOT_YET, rows, _diagnose(function, got, number, cases, mistakes, hint, rel, absolute))
     return Verdict(exercise, CORRECT, (("checked", f"{len(cases)} cases"),) + ((("so", done),) if done else ()))
 
 
@@ -117,15 +117,28 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _diagnose(got, case: Case, mistakes: Sequence[Mistake], hint: str, rel: float, absolute: float) -> str:
-    for mistake in mistakes:
+def _diagnose(function, got, number: int, cases: Sequence[Case], mistakes: Sequence[Mistake], hint: str,
+              rel: float, absolute: float) -> str:
+    """The hint of the mistake that gives what was given here; of several, the one that goes with the answers to most of
+    the other cases, too: one answer is seldom enough to tell ties away from zero from truncation."""
+    def same(answer, mistake, case):
         try:
-            same = agree(got, mistake.function(*copy.deepcopy(case.args)), rel, absolute)
+            return agree(answer, mistake.function(*copy.deepcopy(case.args)), rel, absolute)
         except Exception:
-            same = False
-        if same:
-            return mistake.hint
-    return hint
+            return False
+
+    fitting = [m for m in mistakes if same(got, m, cases[number])]
+    if len(fitting) < 2:
+        return fitting[0].hint if fitting else hint
+    score = dict.fromkeys(range(len(fitting)), 0)
+    for case in cases:
+        try:
+            answer = function(*copy.deepcopy(case.args))
+        except (Exception, SystemExit):
+            continue
+        for n, mistake in enumerate(fitting):
+            score[n] += same(answer, mistake, case)
+    return fitting[max(score, key=score.get)].hint
 
 
 def _unattempted(exercise: str) -> Verdict:

@@ -54,6 +54,19 @@ def test_a_known_mistake_gets_its_own_hint():
     assert verdict(lambda a, b: 77, mistakes=mistakes).hint == "add the two numbers"
 
 
+def test_of_two_mistakes_that_fit_the_one_that_fits_more_answers_is_named():
+    cases = [Case((1, 1), 1), Case((2, 0), 2), Case((3, 2), 9)]        # what is asked for is a ** b
+    mistakes = [Mistake(lambda a, b: a * b, "a product"), Mistake(lambda a, b: a if b else 0, "the first"),
+                Mistake(lambda a, b: 1 / 0, "never")]
+
+    def hint(function):
+        return grade("power", function, cases, hint="none of these", mistakes=mistakes).hint
+
+    assert hint(mistakes[0].function) == "a product" and hint(mistakes[1].function) == "the first"
+    assert hint(lambda a, b: a if b == 1 else 0 if b == 0 else a / 0) == "a product"      # a tie, and one that raises
+    assert hint(lambda a, b: -1) == "none of these"
+
+
 def test_an_exception_is_one_line_and_not_a_traceback():
     def add(a, b):
         return a / 0
