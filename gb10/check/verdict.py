@@ -135,7 +135,7 @@ def _diagnose(function, got, number: int, cases: Sequence[Case], mistakes: Seque
         try:
             answer = function(*copy.deepcopy(case.args))
         except (Exception, SystemExit):
-            continue
+            answer = None        # agrees with nothing
         for n, mistake in enumerate(fitting):
             score[n] += same(answer, mistake, case)
     return fitting[max(score, key=score.get)].hint
