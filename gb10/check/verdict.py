@@ -111,10 +111,10 @@ def agree(got: Any, expected: Any, rel: float = 1e-9, absolute: float = 0.0) -> 
 
 
 def _plain(value: Any) -> Any:
-    """Arrays and tensors as lists and numbers, tuples as lists."""
+    """Arrays and tensors as lists and numbers, tuples and bytes as lists."""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    return list(value) if isinstance(value, tuple) else value
+    return list(value) if isinstance(value, (tuple, bytes, bytearray)) else value
 
 
 def _diagnose(function, got, number: int, cases: Sequence[Case], mistakes: Sequence[Mistake], hint: str,
