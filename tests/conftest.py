@@ -21,6 +21,7 @@ def group(item: pytest.Item) -> str:
     return GROUPS.get(folder, folder)
 
 
+@pytest.hookimpl(tryfirst=True)      # before xdist reads the marks
 def pytest_collection_modifyitems(items):
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group(item)))

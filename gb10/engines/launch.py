@@ -189,9 +189,14 @@ def _port(port: int | None) -> int:
 
 @contextlib.contextmanager
 def _starting(port: int, next_free: bool):
-    """Hold the start of engines on this port, once it is known to be free; the next free one if that is allowed."""
+    """Hold the start of engines on this port, once it is known to be free; the next free one if that is allowed.
+
+    The lock is the user's, not the checkout's: vLLM binds its port with SO_REUSEPORT, so that two courses starting at
+    the same moment would both get it and answer each other's requests.
+    """
+    locks = state.locks()
     for candidate in range(port, port + (20 if next_free else 1)):
-        with open(state.FOLDER / f"{candidate}.lock", "w") as lock:
+        with open(locks / f"{candidate}.lock", "w") as lock:
             if not _try_lock(lock):
                 reason = "another start on it is under way"
             elif reason := taken(candidate):

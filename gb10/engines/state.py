@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gb10.engines import process
+from gb10.errors import WorkFailed
 from gb10.paths import STATE
 
 FOLDER = STATE / "engines"
@@ -48,6 +50,16 @@ def file(port: int) -> Path:
 
 def log_file(port: int) -> Path:
     return FOLDER / f"{port}.log"
+
+
+def locks() -> Path:
+    """The folder of the locks on ports: one for all checkouts of this user, and nobody else's."""
+    folder = Path(tempfile.gettempdir()) / f"gb10-ports-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and (folder.is_symlink() or folder.stat().st_uid != os.getuid()):
+        raise WorkFailed(f"{folder} belongs to somebody else; the course keeps its locks on ports there. Set TMPDIR to a "
+                         f"folder of your own.")
+    return folder
 
 
 def write(e: Engine) -> None:

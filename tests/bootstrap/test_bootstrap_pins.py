@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import sysconfig
 import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -145,7 +146,9 @@ def strangers(installed: dict[str, str], lock: str) -> list[str]:
 
 
 def test_what_is_installed_is_what_is_pinned():
-    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in importlib.metadata.distributions()}
+    # site-packages alone: importing setuptools puts the copies that it carries on sys.path, too
+    there = importlib.metadata.distributions(path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in there}
     missing = set(of_pyproject(PYPROJECT)) - set(installed)
     assert not missing
     assert strangers(installed, LOCK) == []

@@ -142,6 +142,22 @@ def test_a_second_start_on_the_same_port_at_the_same_time_is_refused(fake, notes
         launch.start(pico, port=port, quiet=True)
 
 
+def test_the_lock_on_a_port_holds_for_every_checkout(fake, notes, pico, port, monkeypatch, tmp_path):
+    with launch._starting(port, False):
+        monkeypatch.setattr(state, "FOLDER", tmp_path / "another checkout")
+        with pytest.raises(UserError, match="another start on it is under way"):
+            launch.start(pico, port=port, quiet=True)
+    assert state.locks().stat().st_mode & 0o077 == 0
+
+
+def test_a_lock_folder_that_is_not_ours_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(state.tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"gb10-ports-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(WorkFailed, match="belongs to somebody else"):
+        state.locks()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"engine": "vllm"}', '{"pid": "x"}'])
 def test_a_note_that_cannot_be_read_is_cleared_away(fake, notes, pico, port, content):
     state.file(port).write_text(content)
@@ -260,7 +276,7 @@ def test_wrong_requests_cost_one_sentence(notes, pico, port, capsys, args, says)
     assert cli.main(["up", *args]) == 2
     err = capsys.readouterr().err
     assert says in err and err.count("\n") == 1
-    assert [f.name for f in notes.iterdir() if f.suffix != ".lock"] == []
+    assert list(notes.iterdir()) == []
 
 
 def test_a_dry_run_starts_nothing(notes, pico, port, capsys):
