@@ -10,7 +10,7 @@ EXAMPLES = """\
 """
 RAW = True
 # Two folders of tests at a time (tests/conftest.py says what belongs together).
-IN_PAIRS = ("-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder", "--durations", "12")
+IN_PAIRS = ("-n", "2", "--no-loadscope-reorder", "--durations", "12")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
