@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import torch
 
+from gb10.formats.elements import pack_nibbles
 from gb10.formats.mx import MXFP4
 from gb10.formats.nvfp4 import NVFP4
 
@@ -43,7 +44,7 @@ def to_ggml_nvfp4(q: NVFP4) -> torch.Tensor:
 def from_ggml_nvfp4(data: torch.Tensor, tensor_scale: torch.Tensor) -> NVFP4:
     """The inverse of to_ggml_nvfp4."""
     codes, scales = _from_ggml(data, *GGML_NVFP4)
-    return NVFP4(_pack(codes), scales.view(torch.float8_e4m3fn), tensor_scale)
+    return NVFP4(pack_nibbles(codes), scales.view(torch.float8_e4m3fn), tensor_scale)
 
 
 def to_ggml_mxfp4(q: MXFP4) -> torch.Tensor:
@@ -54,7 +55,7 @@ def to_ggml_mxfp4(q: MXFP4) -> torch.Tensor:
 def from_ggml_mxfp4(data: torch.Tensor) -> MXFP4:
     """The inverse of to_ggml_mxfp4."""
     codes, scales = _from_ggml(data, *GGML_MXFP4)
-    return MXFP4(_pack(codes), scales.view(torch.float8_e8m0fnu))
+    return MXFP4(pack_nibbles(codes), scales.view(torch.float8_e8m0fnu))
 
 
 def scale_offset(m: int, k: int, per_row: int) -> int:
@@ -87,13 +88,12 @@ def swizzle_scales(scales: torch.Tensor) -> torch.Tensor:
 def unswizzle_scales(data: torch.Tensor, rows: int, columns: int,
                      dtype: torch.dtype = torch.float8_e4m3fn) -> torch.Tensor:
     """The inverse of swizzle_scales: [rows, columns] in `dtype`, padding cut off."""
+    want = -(-rows // SWIZZLE_ROWS) * -(-columns // SWIZZLE_COLUMNS) * SWIZZLE_ROWS * SWIZZLE_COLUMNS
+    if data.numel() != want:
+        raise ValueError(f"swizzled scales of ({rows}, {columns}) are {want} bytes, not {data.numel()}")
     tiles = data.view(-1, -(-columns // SWIZZLE_COLUMNS), SWIZZLE_GROUP, SWIZZLE_ROWS // SWIZZLE_GROUP, SWIZZLE_COLUMNS)
     padded = tiles.permute(0, 3, 2, 1, 4).flatten(3).flatten(0, 2)
     return padded[:rows, :columns].contiguous().view(dtype)
-
-
-def _pack(codes: torch.Tensor) -> torch.Tensor:
-    return (codes[..., 1::2] << 4) | codes[..., 0::2]
 
 
 def _to_ggml(codes: torch.Tensor, scales: torch.Tensor, block: int, scales_in_block: int) -> torch.Tensor:

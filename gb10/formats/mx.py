@@ -12,10 +12,11 @@ or 448 (E4M3) the largest element:
     ceil    2^ceil(log2(amax / max)): the smallest power under which nothing saturates. ModelOpt, TensorRT-LLM,
             torchao RCEIL, cuBLAS.
     even    as floor, after rounding amax to the element's mantissa bits (half upwards): 3.5 counts as 4. Saturates
-            for fewer blocks. compressed-tensors, torchao EVEN.
+            for fewer blocks. torchao EVEN; compressed-tensors for E2M1 (for E4M3 it rounds to one bit, not to three).
 
-The exponents are read off the bits of amax, never computed by a logarithm in floating point, which is off by one for
-an amax just above a power of two: torchao's RCEIL and ModelOpt, which use log2, can take the power below there.
+The exponents are read off the bits of amax, never computed by a logarithm in floating point. ModelOpt and torchao's
+RCEIL take log2 in FP32 instead; where amax is less than 3e-6 (relative) above max * 2^k that can round down to k, and
+a block then saturates by a hair. Such an amax has no BF16 or FP16 value, so it takes FP32 input to see one.
 """
 
 from __future__ import annotations

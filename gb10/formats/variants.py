@@ -20,6 +20,7 @@ __all__ = ["MULTIPLIERS", "exact_scales", "four_over_six", "hadamard", "inverse_
 TILE = 16                       # rows of a 2-D tile: square with BLOCK, so that the transpose has the same scales
 MAP_TO_FOUR = 6.0 / 4.0         # a scale this much larger puts the block's maximum on 4 instead of 6
 ROOMY_MAX = 256.0               # largest block scale before it is enlarged, instead of 448: 1.5 * 256 = 384 still fits
+PART = 4096                     # blocks searched at a time: what is computed on the way then fits in cache
 MULTIPLIERS = tuple(round(0.75 + 0.05 * i, 2) for i in range(18))     # 0.75 .. 1.60
 
 
@@ -59,19 +60,26 @@ def scale_search(x: torch.Tensor, multipliers: tuple[float, ...] = MULTIPLIERS) 
     blocks, amax = _blocks(x, "NVFP4 scale search")
     g = _tensor_scale(amax, ROOMY_MAX)
     r = amax / (E2M1_MAX * g)
+    parts = zip(blocks.reshape(-1, BLOCK).split(PART), r.reshape(-1).split(PART), strict=True)
+    best = torch.cat([_least_error(part, wanted, g, multipliers) for part, wanted in parts])
+    return _encode(blocks, best.view(amax.shape).to(torch.float8_e4m3fn), g)
+
+
+def _least_error(blocks: torch.Tensor, r: torch.Tensor, g: torch.Tensor, multipliers: tuple) -> torch.Tensor:
+    """Of the block scales r * multiplier, as E4M3, that of the least squared error; FP32 [blocks]."""
     best, least = None, None
     for multiplier in multipliers:
-        s = _block_scale(r * multiplier)
-        step = (s.float() * g)[..., None]
+        s = _block_scale(r * multiplier).float()
+        step = (s * g)[:, None]
         y = blocks / step
         value, _ = round_to_grid(y.abs())
         error = value.copysign_(y).mul_(step).sub_(blocks).square_().sum(-1)
         if best is None:
-            best, least = s.float(), error
+            best, least = s, error
         else:
-            best = torch.where(error < least, s.float(), best)
+            best = torch.where(error < least, s, best)
             least = torch.minimum(error, least)
-    return _encode(blocks, best.to(torch.float8_e4m3fn), g)
+    return best
 
 
 def stochastic(x: torch.Tensor, generator: torch.Generator | None = None) -> NVFP4:
