@@ -26,6 +26,7 @@ TABLE = (
         ("check", "is this machine ready? every failed line says how to mend it", "gb10.cli.check"),
     )),
     ("Serve", (
+        ("fit", "does a model fit, and how fast would it be? with a band", "gb10.cli.fit"),
         ("up", "start an engine on 127.0.0.1 and wait until it answers", "gb10.cli.up"),
         ("status", "what is up, where, and with which model", "gb10.cli.status"),
         ("logs", "what the engine has written", "gb10.cli.logs"),
