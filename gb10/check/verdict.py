@@ -82,9 +82,10 @@ def grade(exercise: str, function: Callable, cases: Sequence[Case], *, hint: str
         rows = (("call", call + (f"   ({case.name})" if case.name else "")),)
         try:
             got = function(*copy.deepcopy(case.args))
-        except NotImplementedError:
-            return _unattempted(exercise)
         except (Exception, SystemExit) as e:
+            # a stub raises it bare; torch says "not implemented for 'Float8_e4m3fn'" of an attempt
+            if isinstance(e, NotImplementedError) and "not implemented for" not in str(e):
+                return _unattempted(exercise)
             rows += (("your code raised", _raised(e)), ("expected", _short(case.expected)))
             return Verdict(exercise, NOT_YET, rows, hint)
         if number == 0 and (got is None or got is NotImplemented or got is ...):

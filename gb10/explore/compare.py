@@ -69,7 +69,7 @@ def compute(kind: str, number: int = 0, int4_block: int = 32, weight=None) -> Co
     for q, unit, grid in zip((nv, mx, integer), units, (e2m1, e2m1, range(-7, 8)), strict=True):
         y = q.dequantize()
         after = tuple(y[:SHOWN].tolist())
-        rows.append(Row(q.name, q.block, q.bits_per_weight, after, tuple(v * unit.item() for v in grid), len(set(after)),
+        rows.append(Row(type(q).__name__, q.block, q.bits_per_weight, after, tuple(v * unit.item() for v in grid), len(set(after)),
                         relative_rmse(x[:SHOWN], y[:SHOWN]), relative_rmse(x, y)))
     return Comparison(kind, tuple(x[:SHOWN].tolist()), tuple(rows))
 

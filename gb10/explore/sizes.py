@@ -52,11 +52,11 @@ class Published:
 
 # configs/models.yaml of github.com/sch0tten/nvfp4-benchmark at commit 5425f08, which pins the hub's revisions
 PUBLISHED = (
-    Published("nvidia/Qwen3.6-35B-A3B-NVFP4", 71.9, 23.5, "part of the attention in FP8"),
-    Published("nvidia/Gemma-4-26B-A4B-NVFP4", 51.6, 18.8, "attention, router, embeddings: only the experts are in NVFP4"),
-    Published("nvidia/Gemma-4-31B-IT-NVFP4", 62.6, 32.7, "most of the attention, the head, the vision part"),
+    Published("nvidia/Qwen3.6-35B-A3B-NVFP4", 71.9, 23.5, "linear attention (FP8)"),
+    Published("nvidia/Gemma-4-26B-A4B-NVFP4", 51.6, 18.8, "attention, router and embeddings, largely BF16"),
+    Published("nvidia/Gemma-4-31B-IT-NVFP4", 62.6, 32.7, "attention of many layers, head, vision part"),
 )
-PUBLISHED_SOURCE = "https://github.com/sch0tten/nvfp4-benchmark/blob/5425f08/configs/models.yaml"
+PUBLISHED_SOURCE = "https://github.com/sch0tten/nvfp4-benchmark/blob/5425f08197812fa614fce318baa6e0f177e3c950/configs/models.yaml"
 
 
 def from_config(config: Mapping, source: str = "") -> Architecture:

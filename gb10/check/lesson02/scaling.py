@@ -27,7 +27,7 @@ def _scale(block, g, *, amax=None, divide_by=6.0, round_to=_e4m3, low=E4M3_MIN, 
     return round_to(min(max(r, low), high))
 
 
-_BLOCK = [0.085, -0.031, 0.012, -0.214, 0.007, 0.163, -0.098, 0.044, -0.002, 0.119, 0.076, -0.15, 0.021, -0.06, 0.13, 0.091]
+_BLOCK = [0.085, -0.031, 0.012, -0.214, 0.007, 0.113, -0.098, 0.044, -0.002, 0.119, 0.076, -0.15, 0.021, -0.06, 0.104, 0.091]
 _SCALES = (
     Case((torch.tensor(_BLOCK), 0.0003), None, "an ordinary block: its largest magnitude belongs to a negative weight"),
     Case((torch.tensor(_BLOCK) * 3, 0.0005), None, "another"),
@@ -62,6 +62,10 @@ _SCALE_MISTAKES = (
             "you rounded to a power of two: that is MXFP4's E8M0 scale. NVFP4's E4M3 scale has three mantissa bits."),
     Mistake(lambda b, g: _scale(b, g, round_to=lambda r: 2.0 ** math.ceil(math.log2(r))),
             "you rounded to a power of two: that is MXFP4's E8M0 scale. NVFP4's E4M3 scale has three mantissa bits."),
+    Mistake(lambda b, g: _scale(b, g, round_to=lambda r: torch.tensor(r).bfloat16().item()),
+            "you rounded to BF16, sixteen bits. The scale is stored in eight: E4M3, torch.float8_e4m3fn."),
+    Mistake(lambda b, g: _scale(b, g, round_to=lambda r: torch.tensor(r).to(torch.float8_e5m2).item()),
+            "you rounded to E5M2, the other eight-bit float; NVFP4's scale is E4M3, torch.float8_e4m3fn."),
     Mistake(lambda b, g: _scale(b, g, round_to=lambda r: float(round(r))),
             "you rounded to a whole number; E4M3's steps grow with the number: 1/512 at the bottom, 32 at the top."),
     Mistake(lambda b, g: _scale(b, g, round_to=lambda r: round(r * 8) / 8),
@@ -113,7 +117,7 @@ def _codes(block, s, g, *, code=_code, unit=None, sign=lambda c, x: c | 8 * (x <
 # A power of two for s * g: the ties below are then exact in FP32 and in FP64.
 _TIES = [0.0, 0.1, -0.1, 0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0, -0.25, -0.75, -1.25, -5.0, 6.0, -6.0]
 _CODES = (
-    Case((torch.tensor(_BLOCK) * 2500, 40.0, 2.2), None, "a block of large numbers"),
+    Case((torch.tensor(_BLOCK) * 2500, 40.0, 2.3), None, "a block of large numbers"),
     Case((torch.tensor(_BLOCK), 120.0, 0.0003), None, "a block of small ones"),
     Case((torch.tensor(_TIES) / 64, 4.0, 2.0 ** -8), None, "every halfway point, once"),
     Case((torch.tensor(_BLOCK), 104.0, 0.0003), None, "the scale was rounded down: the largest weight lies above 6"),
