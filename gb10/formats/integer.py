@@ -23,6 +23,7 @@ from gb10.formats.elements import E4M3_MAX, E4M3_MIN, pack_nibbles, unpack_nibbl
 INT4_MAX, INT4_MIN = 7, -8
 INT8_MAX = 127                                     # -128 is left unused, so that the grid is symmetric
 F16_MAX, F16_MIN = 65504.0, 2.0 ** -24             # FP16's largest value and smallest subnormal
+INT8_SCALE_MAX = 2.0 ** 128 / INT8_MAX * (1 - 2.0 ** -23)      # 127 times this is still an FP32 number
 GROUP = 128                                        # INT4's usual group: AWQ, GPTQ, ModelOpt
 
 
@@ -105,7 +106,7 @@ class INT8(BlockFormat):
         if block:
             scales = _f16_scale(amax, INT8_MAX)
         else:
-            scales = amax / amax.new_tensor(float(INT8_MAX))
+            scales = (amax / amax.new_tensor(float(INT8_MAX))).clamp_(max=INT8_SCALE_MAX)
             scales = torch.where(scales == 0, torch.ones_like(scales), scales)
         y = (blocks / scales.float()[..., None]).round_().clamp_(-INT8_MAX, INT8_MAX)
         return cls(y.to(torch.int8).view(torch.uint8).flatten(-2), scales, block)

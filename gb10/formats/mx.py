@@ -36,7 +36,7 @@ from gb10.formats.elements import (
     E8M0_LARGEST,
     F32_MANTISSA,
     F32_MBITS,
-    decode_e2m1,
+    decode_packed_e2m1,
     e8m0_values,
     encode_e2m1,
     pack_nibbles,
@@ -117,7 +117,7 @@ class MXFP4(_MX):
         return pack_nibbles(encode_e2m1(y, minus_zero=True))
 
     def _decode(self) -> torch.Tensor:
-        return decode_e2m1(self.codes(), minus_zero=True)
+        return decode_packed_e2m1(self.packed, minus_zero=True)
 
 
 class MXFP8(_MX):

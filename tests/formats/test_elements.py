@@ -12,6 +12,7 @@ from gb10.formats.elements import (
     E2M1,
     E2M1_BOUNDS,
     decode_e2m1,
+    decode_packed_e2m1,
     e8m0_values,
     encode_e2m1,
     pack_nibbles,
@@ -67,6 +68,14 @@ def test_nibbles_even_element_low():
     assert pack_nibbles(torch.tensor([1, 2, 15, 8], dtype=torch.uint8)).tolist() == [0x21, 0x8F]
     every_byte = torch.arange(256, dtype=torch.uint8).reshape(2, 4, 32)
     assert torch.equal(pack_nibbles(unpack_nibbles(every_byte)), every_byte)
+
+
+@pytest.mark.parametrize("minus_zero", [True, False])
+def test_bytes_are_decoded_as_their_nibbles_are(minus_zero):
+    packed = torch.arange(256, dtype=torch.uint8).reshape(2, 4, 32)
+    for part in (packed, packed[:, :, ::2], packed[0, 0]):
+        want = decode_e2m1(unpack_nibbles(part), minus_zero)
+        assert torch.equal(bits(decode_packed_e2m1(part, minus_zero)), bits(want))
 
 
 def test_powers_of_two_down_to_the_last_subnormal():
