@@ -1,6 +1,6 @@
 """NVFP4: four-bit floats (E2M1) in blocks of 16, an E4M3 scale per block, one FP32 scale per tensor.
 
-A value is stored as  e2m1 * block_scale * tensor_scale.  The arithmetic below is that of ModelOpt's export
+A value is stored as  e2m1 * block_scale * tensor_scale.  The arithmetic is that of ModelOpt's export
 (`modelopt/torch/quantization/qtensor/nvfp4_tensor.py`, 0.47.0), operation by operation in FP32, because the order
 of the roundings decides bits:
 
@@ -10,10 +10,16 @@ of the roundings decides bits:
     y    = x / (s * g)                       what is rounded to the grid 0 .5 1 1.5 2 3 4 6, ties to the even code
 
 Where ModelOpt has no defined answer this module decides: a tensor whose amax is zero (or so small that g underflows)
-is stored with g = 1 and decodes to zeros; a NaN or an infinity is refused.
+is stored with g = 1 and decodes to zeros, where ModelOpt gives NaN; a NaN or an infinity is refused.
+
+This file says it in torch, for any device. A tensor in this machine's memory takes the compiled loops of
+`gb10.formats.kernels`: the same bits, many times faster. There subnormal numbers always count, also under
+`torch.set_flush_denormal(True)`; torch's own path follows that setting.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 
@@ -27,8 +33,11 @@ from gb10.formats.elements import (
     round_to_grid,
     unpack_nibbles,
 )
+from gb10.formats.kernels import memory
+from gb10.formats.kernels import nvfp4 as fast
 
 BLOCK = 16
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def tensor_scale_of(amax: torch.Tensor) -> torch.Tensor:
@@ -43,13 +52,26 @@ class NVFP4:
     packed        uint8 [..., K/2]; the even element of a pair is in the low nibble
     scales        float8_e4m3fn [..., K/16]
     tensor_scale  float32, shape (); a multiplier
+
+    `NVFP4(packed, scales, tensor_scale)` takes the parts as a checkpoint holds them; ValueError if they don't fit.
     """
 
+    name = "NVFP4"
     block = BLOCK
     bits_per_weight = 4 + 8 / BLOCK                # 4.5; the 32 bits per tensor are left out
 
-    def __init__(self, packed: torch.Tensor, scales: torch.Tensor, tensor_scale: torch.Tensor):
-        self.packed, self.scales, self.tensor_scale = packed, scales, tensor_scale
+    def __init__(self, packed: torch.Tensor, scales: torch.Tensor, tensor_scale: torch.Tensor | float):
+        tensor_scale = torch.as_tensor(tensor_scale)
+        if packed.dtype != torch.uint8 or scales.dtype != torch.float8_e4m3fn or not tensor_scale.is_floating_point():
+            raise ValueError(f"NVFP4 is made of uint8 codes, float8_e4m3fn scales and a float32 tensor scale, not of "
+                             f"{packed.dtype}, {scales.dtype} and {tensor_scale.dtype}")
+        if packed.ndim == 0 or (*scales.shape[:-1], scales.shape[-1:].numel() * 8) != tuple(packed.shape):
+            raise ValueError(f"NVFP4 has one block scale for 8 bytes of codes: packed [..., K/2] and scales [..., K/16], "
+                             f"not {tuple(packed.shape)} and {tuple(scales.shape)}")
+        if tensor_scale.numel() != 1:
+            raise ValueError(f"NVFP4 has one tensor scale, not one of shape {tuple(tensor_scale.shape)}")
+        self.packed, self.scales = packed, scales
+        self.tensor_scale = tensor_scale.detach().to(packed.device, torch.float32).reshape(())
 
     @property
     def shape(self) -> torch.Size:
@@ -59,17 +81,30 @@ class NVFP4:
         return f"NVFP4(shape={tuple(self.shape)}, tensor_scale={self.tensor_scale.item():.6g})"
 
     @classmethod
-    def quantize(cls, x: torch.Tensor, *, amax: torch.Tensor | None = None) -> NVFP4:
-        """Quantize x [..., K], K % 16 == 0, any float dtype.
+    def quantize(cls, x: torch.Tensor, *, amax: torch.Tensor | float | None = None) -> NVFP4:
+        """Quantize x [..., K], float32, bfloat16 or float16, K a multiple of 16.
 
         amax: largest magnitude to assume for the tensor (a calibrated one, or one shared by fused layers); without
-        it, that of x. Raises ValueError for a wrong shape or dtype and for NaN or infinity.
+        it, that of x. What exceeds it saturates. Raises ValueError for a wrong shape or dtype (float64 too: round it
+        yourself), for NaN or infinity in x, and for an amax that isn't one finite number above zero (zero will do for
+        zeros). Gradients stop here.
         """
         _check(x)
-        blocks, s, g = _scaled(x, amax)
-        if not torch.isfinite(blocks).all():
-            raise ValueError("NVFP4.quantize: the tensor holds NaN or infinity, which have no code in E2M1")
-        return cls(pack_nibbles(encode_e2m1(blocks).flatten(-2)), s, g)
+        x, given = x.detach(), _given(amax, x)
+        if given is not None and not (math.isfinite(given) and given >= 0):
+            raise ValueError(f"NVFP4.quantize of a tensor of shape {tuple(x.shape)}: amax is the largest magnitude to "
+                             f"assume, a finite number above zero, not {given:g}")
+        loops = fast.loops_for("quantize", x)
+        if loops is None:
+            magnitude = _magnitudes(x)
+            top = magnitude.amax() if x.numel() else x.new_zeros((), dtype=torch.float32)
+            g = _finite_scale(x, top, bool(top.isfinite()), given)
+            blocks, s = _scaled(x, magnitude, g)
+            return cls(pack_nibbles(encode_e2m1(blocks).flatten(-2)), s, g)
+        with fast.subnormals(loops):
+            blocks = fast.Blocks(loops, x)
+            g = _finite_scale(x, blocks.amax(), blocks.finite, given)
+            return cls(*blocks.quantize(g), g)
 
     def codes(self) -> torch.Tensor:
         """The E2M1 codes, uint8 [..., K], each 0..15."""
@@ -80,8 +115,16 @@ class NVFP4:
 
         Code 8, the format's minus zero, decodes to plus zero, as in ModelOpt.
         """
-        values = decode_e2m1(self.codes()).unflatten(-1, (-1, BLOCK))
-        return (values * (self.scales.float() * self.tensor_scale)[..., None]).reshape(self.shape).to(dtype)
+        if not dtype.is_floating_point:
+            raise ValueError(f"NVFP4.dequantize gives floats, not {dtype}")
+        loops = fast.loops_for("dequantize", self.packed)
+        if loops is None:
+            values = decode_e2m1(self.codes()).unflatten(-1, (-1, BLOCK))
+            return (values * (self.scales.float() * self.tensor_scale)[..., None]).reshape(self.shape).to(dtype)
+        with fast.subnormals(loops):
+            out = memory.empty(tuple(self.shape), dtype)
+            fast.dequantize(loops, self.packed, self.scales, self.tensor_scale, out)
+        return out
 
     @property
     def nbytes(self) -> int:
@@ -89,10 +132,26 @@ class NVFP4:
         return self.packed.numel() + self.scales.numel() + 4
 
 
-def round_trip(x: torch.Tensor, amax: torch.Tensor | None = None) -> torch.Tensor:
-    """`NVFP4.quantize(x, amax=amax).dequantize(x.dtype)` without packing in between; NaN stays NaN."""
+def round_trip(x: torch.Tensor, amax: torch.Tensor | float | None = None) -> torch.Tensor:
+    """`NVFP4.quantize(x, amax=amax).dequantize(x.dtype)` without packing in between: a model's weights as they will be.
+
+    It stands within a model's own computation and so refuses no value: NaN stays NaN.
+    """
     _check(x)
-    y, s, g = _scaled(x, amax)
+    x, given = x.detach(), _given(amax, x)
+    loops = fast.loops_for("round trip", x)
+    if loops is not None and (given is None or math.isfinite(given)):
+        with fast.subnormals(loops):
+            blocks = fast.Blocks(loops, x)
+            if blocks.finite:
+                return blocks.round_trip(tensor_scale_of(blocks.amax() if given is None else torch.tensor(given)))
+    magnitude = _magnitudes(x)
+    if given is not None:
+        top = torch.tensor(given, device=x.device)
+    else:
+        top = magnitude.amax() if x.numel() else x.new_zeros((), dtype=torch.float32)
+    g = tensor_scale_of(top)
+    y, s = _scaled(x, magnitude, g)
     value, _ = round_to_grid(y.abs())
     # adding 0.0 turns -0.0 into 0.0, as the decoding table does
     value.copysign_(y).add_(0.0).mul_((s.float() * g)[..., None])
@@ -100,21 +159,47 @@ def round_trip(x: torch.Tensor, amax: torch.Tensor | None = None) -> torch.Tenso
 
 
 def _check(x: torch.Tensor) -> None:
-    if not x.is_floating_point() or x.dtype.itemsize < 2:
-        raise ValueError(f"NVFP4.quantize takes a float32, bfloat16 or float16 tensor, not {x.dtype}")
-    if x.ndim == 0 or x.shape[-1] % BLOCK:
-        raise ValueError(f"NVFP4 works on blocks of {BLOCK} along the last axis; {tuple(x.shape)} does not divide "
-                         f"into them: pad it or leave it unquantized")
+    if x.dtype not in DTYPES:
+        raise ValueError(f"NVFP4.quantize takes a float32, bfloat16 or float16 tensor, not {x.dtype} (its shape is "
+                         f"{tuple(x.shape)})")
+    if x.ndim == 0 or x.shape[-1] == 0 or x.shape[-1] % BLOCK:
+        raise ValueError(f"NVFP4 works on blocks of {BLOCK} along the last axis; a tensor of shape {tuple(x.shape)} "
+                         f"doesn't divide into them: pad it or leave it unquantized")
 
 
-def _scaled(x: torch.Tensor, amax: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(y [..., K/16, 16] float32, s [..., K/16] float8_e4m3fn, g float32 scalar) of the module's docstring."""
-    blocks = x.float().unflatten(-1, (-1, BLOCK))
-    magnitude = blocks.abs().amax(-1) if x.numel() else blocks.new_zeros(blocks.shape[:-1])
+def _given(amax: torch.Tensor | float | None, x: torch.Tensor) -> float | None:
+    """The caller's amax as an FP32 number."""
     if amax is None:
-        amax = magnitude.amax() if magnitude.numel() else magnitude.new_zeros(())
-    g = tensor_scale_of(amax.to(x.device))
+        return None
+    amax = torch.as_tensor(amax)
+    if amax.numel() != 1:
+        raise ValueError(f"NVFP4 has one amax for the whole tensor of shape {tuple(x.shape)}, not one of shape "
+                         f"{tuple(amax.shape)}")
+    return amax.detach().float().item()
+
+
+def _finite_scale(x: torch.Tensor, top: torch.Tensor, finite: bool, given: float | None) -> torch.Tensor:
+    """The tensor scale, from the largest magnitude in x or the one that was given; ValueError where there is none."""
+    if not finite:
+        raise ValueError(f"NVFP4.quantize: the tensor of shape {tuple(x.shape)} holds NaN or infinity, which have no "
+                         f"code in E2M1")
+    if given == 0 and top > 0:
+        raise ValueError(f"NVFP4.quantize of a tensor of shape {tuple(x.shape)}: amax is 0, but the tensor holds other "
+                         f"values than zero")
+    return tensor_scale_of(top if given is None else torch.tensor(given, device=x.device))
+
+
+def _magnitudes(x: torch.Tensor) -> torch.Tensor:
+    """Largest magnitude of each block, FP32 [..., K/16]."""
+    return x.unflatten(-1, (-1, BLOCK)).abs().amax(-1).float()
+
+
+def _scaled(x: torch.Tensor, magnitude: torch.Tensor, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(y [..., K/16, 16] float32, s [..., K/16] float8_e4m3fn) of the module's docstring."""
     r = magnitude / (E2M1_MAX * g)
     r = torch.where(r == 0, torch.ones_like(r), r)
     s = r.clamp(E4M3_MIN, E4M3_MAX).to(torch.float8_e4m3fn)
-    return blocks / (s.float() * g)[..., None], s, g
+    y = x.float().unflatten(-1, (-1, BLOCK)) / (s.float() * g)[..., None]
+    # s * g may underflow. ModelOpt then has x / 0 and, for zeros, 0 / 0: both end up at code 7, which decodes to 0.
+    zero = (s.float() * g == 0)[..., None] & (magnitude < math.inf)[..., None]
+    return torch.where(zero & y.isnan(), torch.full_like(y, math.inf), y), s

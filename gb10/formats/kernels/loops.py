@@ -1,0 +1,282 @@
+"""The loops of the NVFP4 codec, compiled by numba on first use and kept on disk.
+
+All in one file: numba takes a kept kernel for stale when the file of its loop changes, not when another one does.
+Elements come in as their bit patterns (uint16 for BF16 and FP16, uint32 for FP32). Without the sign bit, patterns of
+finite floats are ordered like their magnitudes, so that comparing and taking a maximum need no arithmetic at all.
+
+The one thing that LLVM doesn't find by itself is that a block of 16 is a vector. `_blocks` and `_largest` say so, in
+LLVM's own vector types; what becomes of them (AVX-512, AVX2, NEON) is LLVM's choice.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+BLOCK = 16
+BOUNDS = 7                                       # boundaries between the 8 magnitudes of E2M1
+INDEX, LANE, BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
+
+
+# --- vectors -------------------------------------------------------------------------------------------------------
+
+def _pointer(context, builder, kind, array, index):
+    return builder.gep(context.make_array(kind)(context, builder, value=array).data, [index])
+
+
+def _load(builder, pointer, element, n):
+    # Only the alignment of one element is promised.
+    return builder.load(builder.bitcast(pointer, ir.VectorType(element, n).as_pointer()), align=element.width // 8)
+
+
+def _store(builder, vector, pointer, align):
+    builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer()), align=align)
+
+
+def _pick(builder, a, b, lanes):
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(LANE, len(lanes)), list(lanes)))
+
+
+@intrinsic
+def _largest(typing, x, block):
+    """The largest magnitude pattern of x[16 * block:][:16]."""
+    def generate(context, builder, signature, args):
+        element = ir.IntType(signature.args[0].dtype.bitwidth)
+        vector = ir.VectorType(element, BLOCK)
+        at = builder.mul(args[1], INDEX(BLOCK))
+        v = _load(builder, _pointer(context, builder, signature.args[0], args[0], at), element, BLOCK)
+        v = builder.and_(v, ir.Constant(vector, [(1 << element.width - 1) - 1] * BLOCK))
+        name = f"llvm.vector.reduce.umax.v{BLOCK}i{element.width}"
+        reduce = builder.module.declare_intrinsic(name, fnty=ir.FunctionType(element, [vector]))
+        return builder.call(reduce, [v])
+
+    return x.dtype(x, types.intp), generate
+
+
+def _blocks(n, to_codes):
+    """An intrinsic for n blocks at once: each element's magnitude against the seven thresholds of its block.
+
+    What the last threshold passed stands for is kept: its number (to_codes: two codes go into a byte), or the value
+    that this code has in this block, as a pattern like x's. Rows of `thresholds` and `values`: see `tables`.
+    """
+    def generate(context, builder, signature, args):
+        x, block, scales, thresholds, values, out = args
+        kinds = signature.args
+        element, lanes = ir.IntType(kinds[0].dtype.bitwidth), BLOCK * n
+        vector = ir.VectorType(element, lanes)
+        first = builder.mul(block, INDEX(BLOCK))
+
+        def everywhere(pattern):
+            return ir.Constant(vector, [pattern] * lanes)
+
+        def rows(kind, table):
+            """The row of each block's scale byte: the eight numbers of block 0, then those of block 1."""
+            found = []
+            for i in range(n):
+                byte = builder.load(_pointer(context, builder, kinds[2], scales, builder.add(block, INDEX(i))))
+                at = builder.mul(builder.zext(byte, INDEX), INDEX(8))
+                found.append(_load(builder, _pointer(context, builder, kind, table, at), element, 8))
+            return found[0] if n == 1 else _pick(builder, *found, range(16))
+
+        def column(row, k):
+            return _pick(builder, row, row, [k + 8 * (lane // BLOCK) for lane in range(lanes)])
+
+        u = _load(builder, _pointer(context, builder, kinds[0], x, first), element, lanes)
+        sign = 1 << element.width - 1
+        magnitude = builder.and_(u, everywhere(sign - 1))
+        limits = rows(kinds[3], thresholds)
+        kept = everywhere(0)
+        levels = None if to_codes else rows(kinds[4], values)
+        for k in range(BOUNDS):
+            passed = builder.icmp_unsigned(">=", magnitude, column(limits, k))
+            stands_for = everywhere(k + 1) if to_codes else column(levels, k + 1)
+            kept = builder.select(passed, stands_for, kept)
+        # The eighth number has the sign bit: at or above it are the negative elements that count as negative.
+        minus = builder.icmp_unsigned(">=", u, column(limits, BOUNDS))
+        if to_codes:
+            code = builder.select(minus, builder.or_(kept, everywhere(8)), kept)
+            if element.width == 32:
+                code = builder.trunc(code, ir.VectorType(ir.IntType(16), lanes))
+            # Two 16-bit lanes are one of 32, the even element in its lower half (both x86-64 and aarch64 store so).
+            pair = builder.bitcast(code, ir.VectorType(LANE, lanes // 2))
+            pair = builder.or_(pair, builder.lshr(pair, ir.Constant(pair.type, [12] * (lanes // 2))))
+            result = builder.trunc(pair, ir.VectorType(BYTE, lanes // 2))
+            at, align = builder.mul(block, INDEX(BLOCK // 2)), 1
+        else:
+            # Code 8 stands for plus zero: only what passed the first threshold may become negative.
+            minus = builder.and_(minus, builder.icmp_unsigned(">=", magnitude, column(limits, 0)))
+            result = builder.select(minus, builder.or_(kept, everywhere(sign)), kept)
+            at, align = first, element.width // 8
+        _store(builder, result, _pointer(context, builder, kinds[5], out, at), align)
+        return context.get_dummy_value()
+
+    def typing(typing, x, block, scales, thresholds, values, out):
+        return types.void(x, types.intp, scales, thresholds, values, out), generate
+
+    return intrinsic(typing)
+
+
+@intrinsic
+def _decode_block(typing, packed, block, pairs, c, out):
+    """out[16 * block:][:16] = the two values of each of the block's eight bytes, times c."""
+    def generate(context, builder, signature, args):
+        kinds, real = signature.args, ir.FloatType()
+        parts = []
+        for i in range(BLOCK // 2):
+            at = builder.add(builder.mul(args[1], INDEX(BLOCK // 2)), INDEX(i))
+            byte = builder.load(_pointer(context, builder, kinds[0], args[0], at))
+            at = builder.mul(builder.zext(byte, INDEX), INDEX(2))
+            two = builder.bitcast(_pointer(context, builder, kinds[2], args[2], at),
+                                  ir.VectorType(real, 2).as_pointer())
+            parts.append(builder.load(two, align=4))
+        while len(parts) > 1:
+            wide = range(2 * parts[0].type.count)
+            parts = [_pick(builder, a, b, wide) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+        one = builder.insert_element(ir.Constant(ir.VectorType(real, 1), ir.Undefined), args[3], LANE(0))
+        product = builder.fmul(parts[0], _pick(builder, one, one, [0] * BLOCK))
+        at = builder.mul(args[1], INDEX(BLOCK))
+        _store(builder, product, _pointer(context, builder, kinds[4], args[4], at), 4)
+        return context.get_dummy_value()
+
+    return types.void(packed, types.intp, pairs, types.float32, out), generate
+
+
+_encode_two, _encode_one = _blocks(2, True), _blocks(1, True)
+_snap_two, _snap_one = _blocks(2, False), _blocks(1, False)
+
+# --- loops ---------------------------------------------------------------------------------------------------------
+# Each works on one stretch of blocks and lets go of Python's lock meanwhile: several threads share a tensor.
+
+FP32, BF16, FP16 = 0, 1, 2
+
+
+_inner = numba.njit(error_model="numpy")
+
+
+@_inner
+def _value(pattern, kind):
+    """FP32 value of a magnitude pattern."""
+    if kind == BF16:
+        return np.uint32(pattern << 16).view(np.float32)
+    if kind == FP16:
+        if pattern < 0x400:                      # a subnormal, steps of 2^-24
+            return np.float32(pattern) * np.float32(2.0 ** -24)
+        return np.uint32((pattern << 13) + (112 << 23)).view(np.float32)
+    return np.uint32(pattern).view(np.float32)
+
+
+@_inner
+def _pattern(value, kind):
+    """Magnitude pattern of an FP32 value, rounded toward zero where the format is narrower."""
+    bits = np.int64(np.float32(value).view(np.uint32))
+    if kind == BF16:
+        return bits >> 16
+    if kind == FP16:
+        if value < np.float32(2.0 ** -14):
+            return np.int64(value * np.float32(2.0 ** 24))
+        return (bits - (112 << 23)) >> 13
+    return bits
+
+
+def block_amax(x, kind, amax):
+    """amax[block], FP32, of the patterns x; returns the largest pattern of all (a NaN's or an infinity's shows)."""
+    top = 0
+    for block in range(amax.size):
+        pattern = np.int64(_largest(x, block))
+        top = max(top, pattern)
+        amax[block] = _value(pattern, kind)
+    return top
+
+
+def block_scales(amax, d6, scales):
+    """E4M3 bytes of clip(amax / d6, 2^-9, 448), 0 -> 1, nearest even."""
+    for block in range(amax.size):
+        ratio = np.float32(amax[block] / d6)
+        ratio = np.float32(1.0) if ratio == 0 else ratio
+        r = np.float32(min(max(ratio, np.float32(2.0 ** -9)), np.float32(448.0)))
+        # From 2^-6 on, three bits of mantissa: round them off the FP32 pattern, then exponent bias 7 instead of 127.
+        # Below, steps of 2^-9: those are the last bits of an FP32 number in [2^14, 2^15).
+        bits = r.view(np.uint32)
+        normal = ((bits + np.uint32(0x7FFFF) + ((bits >> np.uint32(20)) & np.uint32(1))) >> np.uint32(20)) - (120 << 3)
+        small = np.float32(r + np.float32(2.0 ** 14)).view(np.uint32) & np.uint32(15)
+        scales[block] = small if r < np.float32(2.0 ** -6) else normal
+
+
+@_inner
+def _passes(pattern, c, bound, k, kind):
+    if c == 0:
+        return True                              # x / 0 is infinite; 0 / 0, not a number, gets code 7 as well
+    y = np.float32(_value(pattern, kind) / c)
+    if k == BOUNDS:
+        return y > 0
+    return y >= bound if k % 2 else y > bound
+
+
+def tables(c, bounds, kind, infinity, thresholds):
+    """thresholds[byte, k]: the smallest pattern x for which fl32(x / c[byte]) passes bounds[k].
+
+    A tie goes to the even code: reaching boundary k is enough where k is odd. Column 7, with the sign bit, says from
+    which pattern on a negative element is negative after the division too (a subnormal quotient may round to zero).
+    The quotient grows with x, so one threshold decides; the division itself finds it, starting beside bounds * c.
+    """
+    for byte in range(c.size):
+        for k in range(BOUNDS + 1):
+            guess = np.float32(bounds[k] * np.float64(c[byte]))
+            at = min(max(_pattern(guess, kind) - 1, np.int64(0)), infinity)
+            while at > 0 and _passes(at - 1, c[byte], bounds[k], k, kind):
+                at -= 1
+            while at < infinity and not _passes(at, c[byte], bounds[k], k, kind):
+                at += 1
+            thresholds[byte, k] = at if k < BOUNDS else max(at, np.int64(1)) | (1 << (31 if kind == FP32 else 15))
+
+
+def encode(x, scales, thresholds, packed):
+    """Two codes to a byte."""
+    for i in range(scales.size // 2):
+        _encode_two(x, 2 * i, scales, thresholds, thresholds, packed)
+    if scales.size % 2:
+        _encode_one(x, scales.size - 1, scales, thresholds, thresholds, packed)
+
+
+def snap(x, scales, thresholds, values, out):
+    """The values that the codes stand for, as patterns like x's."""
+    for i in range(scales.size // 2):
+        _snap_two(x, 2 * i, scales, thresholds, values, out)
+    if scales.size % 2:
+        _snap_one(x, scales.size - 1, scales, thresholds, values, out)
+
+
+def decode(packed, scales, c, pairs, out):
+    """FP32 values: pairs[byte] times c[scale byte]."""
+    for block in range(scales.size):
+        _decode_block(packed, block, pairs, c[scales[block]], out)
+
+
+def flushes(x):
+    """Does this thread take subnormal numbers for zero?"""
+    return x[0] * np.float32(0.5) == 0
+
+
+def compiled(**options):
+    """The loops by name, each to be compiled (or loaded from disk) when it is first called."""
+    loops = (block_amax, block_scales, tables, encode, snap, decode, flushes)
+    return {f.__name__: numba.njit(nogil=True, error_model="numpy", **options)(f) for f in loops}
+
+
+def rehearse(loops, job, bits):
+    """Call each loop that `job` needs once, on two blocks of zeros: whatever isn't compiled yet is compiled here."""
+    element = np.uint32 if bits == 32 else np.uint16
+    x, amax, one = np.zeros(32, element), np.zeros(2, np.float32), np.ones(1, np.float32)
+    scales, packed, table = np.zeros(2, np.uint8), np.zeros(16, np.uint8), np.zeros((1, 8), element)
+    loops["flushes"](one)
+    if job == "dequantize":
+        return loops["decode"](packed, scales, one, np.zeros((256, 2), np.float32), np.zeros(32, np.float32))
+    loops["block_amax"](x, FP32 if bits == 32 else BF16, amax)
+    loops["block_scales"](amax, one[0], scales * 0)
+    loops["tables"](one, np.ones(8), FP32 if bits == 32 else BF16, 0x7F80, table)
+    if job == "quantize":
+        return loops["encode"](x, scales, table, packed)
+    return loops["snap"](x, scales, table, table, x.copy())
