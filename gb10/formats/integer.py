@@ -4,10 +4,10 @@
 
 The largest code is 7 for INT4, 127 for INT8. The code -8 exists (two's complement), yet with this rule nothing in the
 block reaches it: it is kept as the clamp's lower end because readers of the format must know it. Dividing amax by 7 is
-the rule of ModelOpt's `INT4QTensor` and of AWQ (`pseudo_quantize_tensor`, zero_point=False). GPTQ's symmetric grid
-and compressed-tensors divide by 7.5, using half a step more at the negative end: 0.2 to 0.5 dB better on Gaussian
-weights. ggml's Q4_0 divides by -8 with the sign of the largest value. So too INT8: amax / 127 in ModelOpt,
-TensorRT-LLM and ggml's Q8_0, amax / 127.5 in compressed-tensors.
+the rule of ModelOpt's `INT4QTensor` and of AWQ's symmetric branch (`pseudo_quantize_tensor`; AWQ's own models have
+zero points). GPTQ's symmetric grid and compressed-tensors divide by 7.5, using half a step more at the negative end:
+0.2 to 0.5 dB better on Gaussian weights. ggml's Q4_0 divides by -8 with the sign of the largest value. So too INT8:
+amax / 127 in ModelOpt, TensorRT-LLM and ggml's Q8_0, amax / 127.5 in compressed-tensors.
 
 A block of zeros has scale 1.
 """
@@ -39,7 +39,7 @@ def _signed(codes: torch.Tensor) -> torch.Tensor:
 
 
 class INT4(BlockFormat):
-    """A tensor in symmetric INT4 with one FP16 scale per block of 128 (or 32): weight-only INT4 as AWQ has it.
+    """A tensor in symmetric INT4 with one FP16 scale per block of 128 (or 32), for weights alone: compute is in 16 bits.
 
     packed  uint8 [..., K/2]; two's complement nibbles, the even element in the low one
     scales  float16 [..., K/block]
