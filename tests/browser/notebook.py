@@ -123,8 +123,10 @@ def wait(page, condition, seconds, what):
 def wait_for_text(page, selector, text, seconds=20):
     """The text of an element as soon as it contains `text`; fails with what it said last."""
     end, said = time.monotonic() + seconds, None
+    element = page.locator(selector).first
+    element.scroll_into_view_if_needed()      # JupyterLab leaves the text of cells out of sight unrendered
     while time.monotonic() < end:
-        said = page.locator(selector).first.inner_text()
+        said = element.inner_text()
         if text in said:
             return said
         page.wait_for_timeout(100)
