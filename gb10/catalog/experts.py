@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from gb10.catalog import layers as L
 
+_SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
+
 
 @dataclass(frozen=True)
 class Moe:
@@ -19,9 +21,11 @@ class Moe:
     biases: int = 0                   # biases of one expert; they are never quantised
 
 
+NUMBER = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+
+
 def number(c: dict) -> int:
-    return (c.get("num_experts") or c.get("num_local_experts") or c.get("n_routed_experts")
-            or c.get("moe_num_experts") or 0)
+    return next((c[k] for k in NUMBER if isinstance(c.get(k), int) and c[k]), 0)
 
 
 def top_k(c: dict) -> int:
@@ -43,8 +47,9 @@ def is_moe_layer(c: dict, i: int) -> bool:
         return i >= step - 1 and (i - step + 1) % step == 0
     if i in (c.get("mlp_only_layers") or ()):                    # Qwen
         return False
-    first = c.get("first_k_dense_replace", c.get("num_dense_layers", 1 if c.get("model_type") == "glm4_moe_lite" else 0))
-    if i < (first or 0):                                         # DeepSeek, GLM, LFM2
+    first = c.get("first_k_dense_replace", c.get("num_dense_layers", c.get("moe_layer_start_index")))
+    first = 1 if first is None and c.get("model_type") == "glm4_moe_lite" else first
+    if i < (first or 0):                                         # DeepSeek, GLM, LFM2, Ernie
         return False
     if "moe_layer_freq" in c and isinstance(c["moe_layer_freq"], list):
         return bool(c["moe_layer_freq"][i])
@@ -67,8 +72,8 @@ def layer(c: dict, block: dict | None = None) -> Moe:
     if family == "gpt_oss":
         biases = 2 * width + h
         rest["small"] += n
-    if c.get("scoring_func") == "sigmoid" or family in {"deepseek_v3", "glm4_moe", "glm4_moe_lite", "nemotron_h",
-                                                        "minimax_m2", "kimi_k2", "lfm2_moe"}:
+    if c.get("use_expert_bias") or c.get("scoring_func") == "sigmoid" or family in {"deepseek_v3", "glm4_moe", "glm4_moe_lite", "nemotron_h",
+                                                        "minimax_m2", "kimi_k2", "dots1", "ernie4_5_moe"}:
         rest["small"] += n                                       # the correction bias of the router
     if family == "llama4_text":
         rest["shared"] += 3 * h * c["intermediate_size"]
@@ -79,9 +84,8 @@ def layer(c: dict, block: dict | None = None) -> Moe:
         rest["shared"] += matrices * h * c["moe_shared_expert_intermediate_size"] * (c.get("n_shared_experts") or 1)
     elif c.get("shared_intermediate_size"):                      # Granite
         rest["shared"] += 3 * h * c["shared_intermediate_size"]
-    elif c.get("n_shared_experts") or c.get("num_shared_experts") or c.get("moe_num_shared_experts"):
-        count = c.get("n_shared_experts") or c.get("num_shared_experts") or c.get("moe_num_shared_experts")
-        rest["shared"] += 3 * h * width * count
+    elif shared := next((c[k] for k in _SHARED if isinstance(c.get(k), int) and c[k]), 0):
+        rest["shared"] += 3 * h * width * shared
     if family.startswith("gemma4"):                              # a dense MLP beside the experts, with norms and scales
         rest.update(L.mlp(c, c["intermediate_size"]))
         rest["small"] += 3 * h + h + n

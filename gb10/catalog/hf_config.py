@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 
 from gb10.catalog import experts, quantization
 from gb10.catalog import layers as L
 from gb10.catalog.architecture import Cache, Model, Part
+from gb10.catalog.source import read_json
 
 ATTENTION = {"full_attention", "sliding_attention", "chunked_attention", "attention", "compressed_attention"}
 LINEAR = {"linear_attention", "mamba", "mamba2", "conv", "hybrid"}
+NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
+GENERATES = ("CausalLM", "ConditionalGeneration", "LMHeadModel", "ImageTextToText", "ForConditionalGeneration")
+UNCOUNTABLE = {"jamba", "bamba", "zamba", "zamba2", "mamba", "mamba2", "falcon_mamba", "recurrent_gemma", "rwkv", "minimax",
+               "gemma3n", "gemma3n_text", "deepseek_v4", "kimi_linear", "plamo2", "xlstm"}
 PATTERN = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}   # hybrid_override_pattern of Nemotron-H
 
 
@@ -19,12 +25,14 @@ class NotAModel(ValueError):
 
 def text_config(config: dict) -> dict:
     """The language model's own fields: multimodal configs nest them; what is common may stand outside."""
-    for key in ("text_config", "llm_config", "language_config", "thinker_config"):
+    for key in NESTED:
         inner = config.get(key)
         if isinstance(inner, dict) and ("hidden_size" in inner or "text_config" in inner):
             inner = text_config(inner)
-            shared = {k: config[k] for k in ("tie_word_embeddings", "vocab_size") if k in config and k not in inner}
-            return {"model_type": config.get("model_type", "")} | shared | inner
+            outer = {"model_type": config.get("model_type", "")}
+            outer |= {"vocab_size": config["vocab_size"]} if "vocab_size" in config else {}
+            tied = {"tie_word_embeddings": config["tie_word_embeddings"]} if "tie_word_embeddings" in config else {}
+            return outer | inner | tied              # whether the head is the table is decided outside
     return dict(config)
 
 
@@ -38,6 +46,24 @@ def _renamed(c: dict) -> dict:
         if c.get(new) is None and isinstance(c.get(old), int):
             c[new] = c[old]
     return c
+
+
+# Sizes that a config must state itself, so that half a config is not taken for a model; nested ones do leave some out.
+_STATED = {"vocab_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "intermediate_size_mlp", "num_experts",
+           "num_local_experts", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size", "kv_lora_rank"}
+
+
+def _defaults(c: dict, family: str, nested: bool) -> dict:
+    """What a config.json of this family may leave out, because its class in transformers has it as default."""
+    said = experts.number(c) > 0                                    # under whatever name: then it needs no default
+    return {k: v for k, v in _family_defaults().get(family, {}).items()
+            if (nested or k not in _STATED) and not (said and k in experts.NUMBER)
+            and not (nested and k == "tie_word_embeddings" and not family.startswith("gemma"))}
+
+
+@cache
+def _family_defaults() -> dict[str, dict]:
+    return read_json("family_defaults.json")
 
 
 def _positive(c: dict, field: str, name: str) -> int:
@@ -58,6 +84,8 @@ def layer_types(c: dict) -> list[str]:
         return list(c["layers_block_type"])
     if c.get("layer_types"):
         return list(c["layer_types"])[:n]
+    if c.get("model_type") == "falcon_h1":
+        return ["hybrid"] * n
     if c.get("full_attn_idxs") is not None:                         # LFM2
         return ["full_attention" if i in c["full_attn_idxs"] else "conv" for i in range(n)]
     if c.get("full_attention_interval") or c.get("linear_num_value_heads"):
@@ -87,7 +115,7 @@ def _cache(c: dict, kind: str) -> Cache:
     elif kind == "chunked_attention":
         window = c.get("attention_chunk_size") or c.get("sliding_window")
     if c.get("kv_lora_rank"):
-        return Cache(1, c["kv_lora_rank"] + c["qk_rope_head_dim"], window)
+        return Cache(1, c["kv_lora_rank"] + c["qk_rope_head_dim"] + (c.get("index_head_dim") or 0), window)
     _, nkv, hd = L.heads(c)
     if c.get("model_type", "").startswith("gemma4") and kind == "full_attention":
         hd = c.get("global_head_dim") or hd
@@ -111,7 +139,11 @@ def from_config(config: dict, name: str, **more) -> Model:
         raise NotAModel(f"the config of {name} is not a JSON object.")
     c = _renamed(text_config(config))
     family = c.get("model_type") or config.get("model_type") or "unknown"
-    c["model_type"] = family
+    if family in UNCOUNTABLE:
+        raise NotAModel(f"{name} is of the family '{family}', whose layers this course can't count yet.")
+    if not any(str(a).endswith(GENERATES) for a in config.get("architectures") or ["CausalLM"]):
+        raise NotAModel(f"{name} is a {config['architectures'][0]}, not a model that generates text.")
+    c = _defaults(c, family, nested=any(isinstance(config.get(k), dict) for k in NESTED)) | {"model_type": family} | c
     hidden, vocab = _positive(c, "hidden_size", name), _positive(c, "vocab_size", name)
     if not c.get("layers_block_type") and not c.get("hybrid_override_pattern"):
         _positive(c, "num_hidden_layers", name)
@@ -123,9 +155,10 @@ def from_config(config: dict, name: str, **more) -> Model:
     for i, kind in enumerate(types):
         if kind not in ATTENTION | LINEAR | {"moe", "mlp"}:
             raise NotAModel(f"the config of {name} has a layer of type '{kind}', which this course can't count yet.")
+        reuses = i >= len(types) - (c.get("num_kv_shared_layers") or 0)         # Gemma 4: an earlier layer's cache
         if kind in ATTENTION:
-            total.update(L.attention(c, kind))
-            caches[_cache(c, "full_attention" if kind == "attention" else kind)] += 1
+            total.update(L.attention(c, kind, reuses))
+            caches[_cache(c, "full_attention" if kind == "attention" else kind)] += not reuses
         if kind in LINEAR:
             state += _mixer(c, kind, total)
         if kind == "hybrid":                                        # Falcon-H1: attention beside Mamba in one layer
@@ -143,10 +176,17 @@ def from_config(config: dict, name: str, **more) -> Model:
             width = max(width, (moe.top_k * moe.each + moe.rest["shared"]) // hidden)
         elif kind == "mlp" or not alone:
             wide = c.get("intermediate_size_mlp") or c.get("intermediate_size") or 4 * hidden
-            wide = wide[i] if isinstance(wide, list) else wide
+            wide = wide[i] if isinstance(wide, list) else wide * (2 if reuses and c.get("use_double_wide_mlp") else 1)
             total.update(L.mlp(c, wide))
             width = max(width, 3 * wide)
-    total["small"] += hidden * (2 if family in {"phi", "gpt_neox", "starcoder2"} else 1)
+    total["small"] += L.last_norm(c)
+    if family == "gpt2":
+        total["small"] += hidden * c.get("max_position_embeddings", 1024)        # learned positions
+    if c.get("hidden_size_per_layer_input"):                        # Gemma 4 E: a small input table for each layer
+        total.update(L.layer_inputs(c, len(types)))
+        notes.append("per-layer input tables are in the file, but only one row of each is read per token")
+    if family not in _family_defaults():
+        notes.append(f"the counts were not checked against a model of the family '{family}'")
     tied = bool(c.get("tie_word_embeddings", family in {"gemma", "gemma2", "gemma3", "gemma3_text", "gemma4",
                                                         "gemma4_text", "gpt2", "cohere", "cohere2"}))
     total["embedding"] = vocab * hidden
@@ -155,8 +195,8 @@ def from_config(config: dict, name: str, **more) -> Model:
     parts = [Part(kind, n) for kind, n in total.items() if n]
     parts += [Part(kind, n, e, k) for (kind, e, k), n in routed.items() if n]
     merged: Counter = Counter()
-    for cache, n in caches.items():
-        merged[(cache.elements, cache.window)] += n
+    for kept, n in caches.items():
+        merged[(kept.elements, kept.window)] += n
     for key, what in (("vision_config", "vision tower"), ("audio_config", "audio tower")):
         if config.get(key):
             notes.append(f"{what} left out: it is in the file, but not read while text is generated")
@@ -167,7 +207,7 @@ def from_config(config: dict, name: str, **more) -> Model:
     return Model(
         name=name, family=family, layers=len(types), hidden=hidden, vocab=vocab,
         max_context=int(c.get("max_position_embeddings") or c.get("max_seq_len") or 0), tied=tied, parts=tuple(parts),
-        caches=tuple(Cache(n, e, w) for (e, w), n in merged.items()), state_elements=state, width=width,
+        caches=tuple(Cache(n, e, w) for (e, w), n in merged.items() if n), state_elements=state, width=width,
         attention_flops=_attention_flops(c),
         declared=more.pop("declared", declared), keeps=more.pop("keeps", None) or keeps, notes=tuple(notes), **more)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+
+TIMEOUT = 5              # seconds, one try: whoever asks is waiting
 
 
 class HubTrouble(ValueError):
@@ -11,9 +12,8 @@ class HubTrouble(ValueError):
 
 
 def fetch(repo: str) -> tuple[dict, int | None]:
-    """(config.json, bytes of the safetensors files or None) of a model on the hub."""
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
-    from huggingface_hub import hf_hub_download
+    """(config.json, bytes of the safetensors files or None) of a model on the hub, or of the hub's local cache."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -21,31 +21,34 @@ def fetch(repo: str) -> tuple[dict, int | None]:
         RepositoryNotFoundError,
     )
 
+    other = "give a folder or a config.json, or one of './course fit --list'."
     try:
-        path = hf_hub_download(repo, "config.json")
-    except GatedRepoError as e:
-        raise HubTrouble(f"{repo} is gated: accept its terms on https://huggingface.co/{repo} and set HF_TOKEN, or give its "
-                         "config.json as a file.") from e
-    except LocalEntryNotFoundError as e:        # offline, by choice or by fate
-        raise HubTrouble(f"{repo} is not in the catalogue, and the hub can't be reached: give a folder or a config.json, or "
-                         "one of './course fit --list'.") from e
-    except RepositoryNotFoundError as e:
-        raise HubTrouble(f"the hub has no model {repo}, or it is private: check the name, or set HF_TOKEN.") from e
-    except EntryNotFoundError as e:
-        raise HubTrouble(f"{repo} has no config.json on the hub (GGUF only?): give the model that it was made from.") from e
-    except Exception as e:                      # DNS, proxies, TLS: each library has its own
-        raise HubTrouble(f"{repo} is not in the catalogue, and the hub can't be reached ({type(e).__name__}): give a folder or "
-                         "a config.json, or one of './course fit --list'.") from e
+        path = hf_hub_download(repo, "config.json", local_files_only=True)
+    except (LocalEntryNotFoundError, EntryNotFoundError, ValueError):
+        if constants.HF_HUB_OFFLINE:
+            raise HubTrouble(f"{repo} is not in the catalogue, and the hub is switched off (HF_HUB_OFFLINE): {other}") from None
+        try:
+            get_hf_file_metadata(hf_hub_url(repo, "config.json"), timeout=TIMEOUT)      # one try, before the client's many
+            path = hf_hub_download(repo, "config.json")
+        except GatedRepoError as e:
+            raise HubTrouble(f"{repo} is gated: accept its terms on https://huggingface.co/{repo} and set HF_TOKEN, or "
+                             "give its config.json as a file.") from e
+        except RepositoryNotFoundError as e:
+            raise HubTrouble(f"the hub has no model {repo}, or it is private: check the name, or set HF_TOKEN.") from e
+        except LocalEntryNotFoundError as e:
+            raise HubTrouble(f"{repo} is not in the catalogue, and the hub can't be reached: {other}") from e
+        except EntryNotFoundError as e:
+            raise HubTrouble(f"{repo} has no config.json on the hub (GGUF only?): give the model that it was made from.") from e
+        except Exception as e:     # DNS, proxies, TLS, timeouts: every transport has its own
+            raise HubTrouble(f"{repo} is not in the catalogue, and the hub can't be reached ({type(e).__name__}): {other}") from e
     with open(path, encoding="utf-8") as f:
-        config = json.load(f)
-    return config, _size(repo)
+        return json.load(f), _size(repo, hf_hub_download)
 
 
-def _size(repo: str) -> int | None:
-    from huggingface_hub import hf_hub_download
-
+def _size(repo: str, download) -> int | None:
+    """Bytes of all shards, from the index; None for models of one file."""
     try:
-        with open(hf_hub_download(repo, "model.safetensors.index.json"), encoding="utf-8") as f:
+        with open(download(repo, "model.safetensors.index.json", etag_timeout=TIMEOUT), encoding="utf-8") as f:
             return int(json.load(f)["metadata"]["total_size"])
-    except (OSError, ValueError, KeyError):                           # one file without an index, or no safetensors: the size is a bonus
+    except (OSError, ValueError, KeyError):         # the hub's errors are OSErrors; the size is a bonus
         return None

@@ -10,13 +10,17 @@ from collections import Counter
 
 # model types whose query, key and value projections have biases although the config doesn't say so
 QKV_BIAS = {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "qwen2_vl_text", "qwen2_5_vl_text", "dream"}
-OUTPUT_BIAS = {"llama", "gpt_oss", "seed_oss", "granite", "qwen3", "qwen3_moe"}   # where attention_bias reaches o_proj
+OUTPUT_BIAS = {"llama", "gpt_oss", "granite", "qwen3", "qwen3_moe", "phimoe"}   # where
+# attention_bias reaches o_proj too
 HEAD_NORM = {"qwen3", "qwen3_moe", "qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text",
              "qwen3_vl", "qwen3_vl_text", "qwen3_vl_moe", "qwen3_vl_moe_text", "gemma3", "gemma3_text", "gemma4",
-             "gemma4_text", "smollm3_qk", "exaone4", "lfm2", "lfm2_moe", "apertus"}
+             "gemma4_text", "exaone4", "lfm2", "lfm2_moe", "apertus", "hunyuan_v1_dense",
+             "hunyuan_v1_moe", "dots1"}
 WIDE_NORM = {"olmo2", "olmo3", "olmoe", "minimax_m2", "flex_olmo"}    # normed over all heads at once
 GATED_QUERY = {"qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"}
 FOUR_NORMS = {"gemma2", "gemma3", "gemma3_text", "gemma3n_text", "gemma4", "gemma4_text", "glm4"}
+ONE_NORM = {"phi", "cohere", "cohere2"}
+NORM_BIAS = {"phi", "gpt_neox", "gpt2", "starcoder2", "phimoe", "nemotron", "stablelm", "opt"}
 PLAIN_MLP = {"nemotron_h", "nemotron", "starcoder2", "phi", "gpt_neox", "gpt2", "arcee", "apertus", "opt"}
 OUTER_BIAS = {"phi", "gpt_neox", "gpt2", "opt", "starcoder2"}         # biases on every linear layer
 
@@ -28,28 +32,31 @@ def heads(c: dict) -> tuple[int, int, int]:
     return nh, nkv, c.get("head_dim") or c.get("kv_channels") or c["hidden_size"] // nh
 
 
-def attention(c: dict, kind: str = "full_attention") -> Counter:
-    """Projections, their biases and norms of one attention layer."""
+def attention(c: dict, kind: str = "full_attention", reuses: bool = False) -> Counter:
+    """Projections, their biases and norms of one attention layer; one that reuses another's cache has no K and V."""
     if c.get("kv_lora_rank"):
         return latent_attention(c)
-    h, family = c["hidden_size"], c.get("model_type", "")
+    h, family, values = c["hidden_size"], c.get("model_type", ""), True
     nh, nkv, hd = heads(c)
-    values = True
+    c = {"attention_bias": True, **c} if family == "gpt_oss" else c
     if family.startswith("gemma4") and kind == "full_attention":      # wider heads in the full layers, K used as V
         hd = c.get("global_head_dim") or hd
         if c.get("attention_k_eq_v"):
             nkv, values = c.get("num_global_key_value_heads") or nkv, False
     q, kv = nh * hd, nkv * hd
-    out = Counter(attention=h * q * (2 if family in GATED_QUERY else 1) + h * kv * (2 if values else 1) + q * h)
+    own = 0 if reuses else h * kv * (2 if values else 1)
+    out = Counter(attention=h * q * (2 if family in GATED_QUERY else 1) + own + q * h)
     if family in QKV_BIAS or c.get("attention_bias") or c.get("qkv_bias") or c.get("add_qkv_bias") \
             or family in OUTER_BIAS:
         out["small"] += q + 2 * kv
         if (c.get("attention_bias") and family in OUTPUT_BIAS) or family in OUTER_BIAS or c.get("attention_out_bias"):
             out["small"] += h
     if family in HEAD_NORM or (c.get("use_qk_norm") and family not in WIDE_NORM and family != "llama4_text"):
-        out["small"] += 2 * hd
+        out["small"] += hd if reuses else 2 * hd
     if family in WIDE_NORM:
         out["small"] += q + kv
+    if family == "bitnet":
+        out["small"] += h + c["intermediate_size"]
     if family == "gpt_oss":
         out["small"] += nh                      # one sink per head
     return out
@@ -61,7 +68,12 @@ def latent_attention(c: dict) -> Counter:
     rank, rope, nope, v = c["kv_lora_rank"], c["qk_rope_head_dim"], c["qk_nope_head_dim"], c["v_head_dim"]
     q_rank = c.get("q_lora_rank")
     q = h * q_rank + q_rank * nh * (nope + rope) if q_rank else h * nh * (nope + rope)
-    return Counter(attention=q + h * (rank + rope) + rank * nh * (nope + v) + nh * v * h, small=rank + (q_rank or 0))
+    out = Counter(attention=q + h * (rank + rope) + rank * nh * (nope + v) + nh * v * h, small=rank + (q_rank or 0))
+    if c.get("index_n_heads"):                                       # DeepSeek V3.2: picks the tokens to attend to
+        out["attention"] += (q_rank or h) * c["index_n_heads"] * c["index_head_dim"] + h * c["index_head_dim"]
+        out["attention"] += h * c["index_n_heads"]
+        out["small"] += 2 * c["index_head_dim"]
+    return out
 
 
 def mamba(c: dict) -> Counter:
@@ -111,7 +123,22 @@ def mlp(c: dict, width: int) -> Counter:
     return out
 
 
+def layer_inputs(c: dict, layers: int) -> Counter:
+    """Gemma 4 E: every layer gets a vector of its own for each token, looked up in a table of its own."""
+    h, small = c["hidden_size"], c["hidden_size_per_layer_input"]
+    vocab = c.get("vocab_size_per_layer_input") or c["vocab_size"]
+    return Counter(aside=vocab * layers * small, ffn=h * layers * small + 2 * layers * h * small, small=small + layers * h)
+
+
 def norms(c: dict) -> int:
     """Norm weights of one transformer layer outside its attention."""
-    per = 4 if c.get("model_type") in FOUR_NORMS else 2
-    return per * c["hidden_size"] * (2 if c.get("model_type") in {"phi", "gpt_neox", "starcoder2"} else 1)
+    family = c.get("model_type")
+    per = 0 if family == "olmo" else 4 if family in FOUR_NORMS else 1 if family in ONE_NORM else 2
+    return per * c["hidden_size"] * (2 if family in NORM_BIAS else 1)
+
+
+def last_norm(c: dict) -> int:
+    """The norm before the head, and the biases of a head that has some."""
+    family, h = c.get("model_type"), c["hidden_size"]
+    head = c["vocab_size"] if c.get("lm_head_bias") or family == "phi" else 0
+    return head + (0 if family == "olmo" else 2 * h if family in NORM_BIAS else h)
