@@ -12,7 +12,7 @@
 # - round a number as the hardware does: to the nearest, ties to the even code, saturating at the end;
 # - say which codes the weights of a real model use, and why.
 #
-# **Time:** 30 minutes. **You need:** some Python. You need not have seen floating-point bits before.
+# **Time:** 25 minutes. **You need:** some Python. You need not have seen floating-point bits before.
 #
 # | rung | what it takes | what is different there |
 # |---|---|---|
@@ -53,8 +53,8 @@ my_value = 5         # your guess: the value of 0101
 # %% [markdown]
 # Now switch bits yourself (Tab goes to a button, the space bar switches it). The table below the buttons shows the formula
 # with your bits in it. The picture shows the value on the number line and, shaded, all numbers that are rounded to it: a
-# filled end belongs to them, an open one doesn't. Find out what the mantissa bit does at different exponents, and look at
-# what happens where both exponent bits are 0.
+# filled end, written [ or ], belongs to them, an open one, ( or ), doesn't. Find out what the mantissa bit does at different
+# exponents, and look at what happens where both exponent bits are 0.
 
 # %%
 print(beside("the value of 0101", my_value, decode_e2m1(torch.tensor(0b0101)).item()))
@@ -68,8 +68,8 @@ bits.toggler(code=5)
 #
 # $$(-1)^s \cdot 2^{0} \cdot \frac{m}{2} \qquad \text{for } e = 0$$
 #
-# That gives 0 and 0.5. FP32 and FP16 have the same exception, with millions and a thousand subnormal numbers; E2M1 has a
-# single one besides zero: 0.5. It closes the gap between 0 and 1 in one even step.
+# That gives 0 and 0.5. FP16 and FP32 have the same exception, with about a thousand and eight million subnormal numbers;
+# E2M1 has one, 0.5. It halves what would be a gap between 0 and 1, so that the grid has even steps from 0 to 2.
 #
 # ### Exercise 1: decode a code
 #
@@ -121,8 +121,9 @@ print("have they the same sign bit?", torch.tensor(-0.0).signbit().item() == tor
 #
 # Which zero do you get? Programs differ here, and that matters when you compare checkpoints byte by byte. NVIDIA's ModelOpt
 # sets the sign bit for whatever is below zero. So a small negative number is rounded to code 8, while −0.0, which is
-# not *below* zero, becomes code 0. Reading code 8, ModelOpt gives +0.0. The course does the same, bit for bit; its tests
-# compare the two. (torchao keeps the sign of −0.0; ggml never writes a code 8.)
+# not *below* zero, becomes code 0. The table shows code 8 as the format defines it, −0.0; ModelOpt reads it as +0.0. The
+# course does as ModelOpt does, bit for bit; its tests compare the two. (torchao keeps the sign of −0.0; ggml's quantizer
+# never writes a code 8.)
 
 # %% tags=["keep_output", "nbval-check-output"]
 for x in (0.1, 0.0, -0.0, -0.1, -0.25, -0.26):
@@ -155,7 +156,7 @@ except ValueError as error:
 # ### Exercise 2: any small format
 #
 # Write `magnitudes(exponent_bits, mantissa_bits)`: a list of the values of the codes 0, 1, 2, … without the sign bit, in that
-# order. The rule is the one that you know, with three numbers made general:
+# order. The rule is the one that you know, with its numbers made general:
 #
 # - the bias is 2^(exponent_bits − 1) − 1;
 # - the mantissa bits, read as a number *m*, are worth *m* / 2^mantissa_bits;
@@ -185,8 +186,9 @@ for exponent, mantissa in ((1, 2), (2, 1), (3, 0)):
 
 # %% [markdown]
 # One exponent bit makes an evenly spaced grid: E1M2 is a four-bit integer in disguise (double it: 0 to 7). Beware of pages
-# that describe FP4 as one exponent and two mantissa bits: that would be INT4 over again. Three exponent bits make powers of two, with wide gaps above.
-# E2M1 lies in between: even steps of 0.5 up to 2, then steps of 1, then of 2. The steps grow with the numbers.
+# that describe FP4 as one exponent and two mantissa bits: that would be INT4 over again. Three exponent bits make powers of
+# two, with wide gaps above. E2M1 lies in between: even steps of 0.5 up to 2, then steps of 1, then of 2. The steps grow with
+# the numbers.
 #
 # What is that good for? Stretch an integer grid from −7 to 7 until it ends at 6 as well. Its step is then 6/7 ≈ 0.86
 # everywhere, and no number is more than half a step, 0.43, away from it.
@@ -233,7 +235,7 @@ rounding.explore(x=4.5)
 # %% [markdown]
 # At 7, E2M1 **saturates**: whatever lies beyond 6 becomes 6. (In NVFP4 this hardly happens. The scale of a block is chosen
 # such that its largest weight comes to lie at 6, or just beside it, since the scale is rounded, too.) The GPU's instruction
-# for this conversion has it in its name, `cvt.rn.satfinite.e2m1x2`: round to the nearest, saturate, two numbers at a time
+# for this conversion has it in its name, `cvt.rn.satfinite.e2m1x2`: round to nearest, saturate, two numbers at a time
 # ([PTX manual](https://docs.nvidia.com/cuda/parallel-thread-execution/)).
 #
 # At 2.5 there is a **tie**: 2 and 3 are equally near. School teaches to round halves up.
@@ -251,7 +253,7 @@ for lower, tie in enumerate(E2M1_BOUNDS):
 
 # %%
 for tie, guess in my_ties.items():
-    print(beside(f"{tie}", guess, decode_e2m1(encode_e2m1(torch.tensor(tie))).item()))
+    print(beside(f"{tie} goes to", guess, decode_e2m1(encode_e2m1(torch.tensor(tie))).item()))
 
 # %% [markdown]
 # Look at the last bit of the codes: it is always 0. The rule is **ties to even**, and "even" speaks of the *code*, not of the
@@ -302,11 +304,12 @@ print(beside("on a tie in NVFP4", my_share, on_tie[0], "%"))
 print(f"on a tie in MXFP4: {on_tie[1]:.2g} %")
 
 # %% [markdown]
-# A fraction of a per cent. For the quality of these weights the rule is of little account, and a program that sends ties to
-# the lower code (ggml's quantizer does) is not worse for it. It counts for two other reasons. First, all programs must do the
-# same, or their checkpoints differ and no test can say whether one of them has a bug. Second, there is data that is coarse
-# to begin with: a BF16 number has eight significant bits, and dividing by a power of two leaves them as they are, so in
-# MXFP4 ties are several times as frequent. NVFP4 divides by a less round number, and the quotient is rarely on a mark.
+# A fraction of a per cent. For the quality of these weights the rule is of little account: with another one (ggml's quantizer
+# sends ties to the lower code) at most one weight in 500 would change, by one step. It counts for two other reasons. First,
+# all programs must do the same, or their checkpoints differ and no test can say whether one of them has a bug. Second, there
+# is data that is coarse to begin with: a BF16 number has eight significant bits, and dividing by a power of two leaves them as
+# they are, so in MXFP4 ties are several times as frequent. NVFP4 divides by a less round number, and the quotient is rarely
+# on a mark.
 #
 # ### Exercise 3: encode a number
 #
@@ -405,12 +408,13 @@ assert check.decode(decode) and check.magnitudes(magnitudes) and check.encode(en
 
 # %% [markdown]
 # Two effects meet. Weights do pile up around zero; but the scale of a block stretches its largest weight to 6, which pushes
-# the others outwards, and the bins grow wider with distance: the bin of 0 is 0.5 wide (both halves), that of 2 is 0.75, that
-# of 3 is 1, that of 4 is 1.5. Wider bins catch more, thinner crowds give less, and the balance lies at 2 and 3.
+# the others outwards, and the bins grow wider with distance. Counted on one side of zero, the bin of 0 is 0.25 wide, those of
+# 0.5, 1 and 1.5 are 0.5, that of 2 is 0.75, of 3 is 1, of 4 is 1.5. Wider bins catch more, thinner crowds give less, and the
+# balance lies at 2 and 3.
 #
 # The two zeros share what would be the bar of one. For the rest the codes are used almost evenly, and **entropy** says so
-# in one number: if all were used equally often, it would be 4 bits. At 3.97 hardly anything is wasted, and a compressor
-# that looks at the codes one by one could make them less than one per cent smaller. The grid fits the data, because the
+# in one number: if all were used equally often, it would be 4 bits. What is missing to 4 is all that a compressor could save
+# that looks at the codes one by one: less than one per cent. The grid fits the data, because the
 # scales make it fit.
 #
 # ## Three things to remember
@@ -420,5 +424,5 @@ assert check.decode(decode) and check.magnitudes(magnitudes) and check.encode(en
 # 2. Rounding goes to the nearest, ties to the even *code*, beyond 6 to 6. The sign bit is set for whatever is below zero.
 # 3. The steps grow with the numbers. Near the top E2M1 is coarser than a four-bit integer, near zero it is finer.
 #
-# **Next step.** [02-a-block-and-its-scale](02-a-block-and-its-scale.ipynb): no weight is as large as 6, so sixteen of
+# **Next step.** [02-a-block-and-its-scale](02-a-block-and-its-scale.ipynb): weights are far smaller than 6, so sixteen of
 # them share a scale. The solved notebook is in `solutions/`, for when you have tried.
