@@ -15,8 +15,8 @@ _lock = threading.RLock()
 
 
 @functools.cache
-def get(job: str, bits: int):
-    """The loops, ready for `job` ("quantize", "round trip" or "dequantize") on `bits`-wide elements: name -> function.
+def get(job: str, kind: int):
+    """The loops, ready for `job` ("quantize", "round trip" or "dequantize") on elements of that kind: name -> function.
 
     None where numba can't be used, which is said once on stderr.
     """
@@ -27,7 +27,7 @@ def get(job: str, bits: int):
                 if attempt == "anew":
                     for loop in loops.values():
                         loop.recompile()         # throws away what is kept of it
-                source.rehearse(loops, job, bits)
+                source.rehearse(loops, job, kind)
                 return loops
             except Exception as e:  # noqa: BLE001  unpickling a damaged file may raise whatever it likes
                 reason = e

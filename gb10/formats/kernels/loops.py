@@ -119,12 +119,10 @@ def _blocks(n, to_codes):
     return intrinsic(typing)
 
 
-@intrinsic
-def _decode_block(typing, packed, block, pairs, c, out):
-    """out[16 * block:][:16] = the two values of each of the block's eight bytes, times c."""
+def _decoder(narrow):
+    """An intrinsic: out[16 * block:][:16] = the two values of each of the block's eight bytes, times c, `narrow`ed."""
     def generate(context, builder, signature, args):
-        kinds, real = signature.args, ir.FloatType()
-        parts = []
+        kinds, real, parts = signature.args, ir.FloatType(), []
         for i in range(BLOCK // 2):
             at = builder.add(builder.mul(args[1], INDEX(BLOCK // 2)), INDEX(i))
             byte = builder.load(_pointer(context, builder, kinds[0], args[0], at))
@@ -136,16 +134,39 @@ def _decode_block(typing, packed, block, pairs, c, out):
             wide = range(2 * parts[0].type.count)
             parts = [_pick(builder, a, b, wide) for a, b in zip(parts[::2], parts[1::2], strict=True)]
         one = builder.insert_element(ir.Constant(ir.VectorType(real, 1), ir.Undefined), args[3], LANE(0))
-        product = builder.fmul(parts[0], _pick(builder, one, one, [0] * BLOCK))
-        at = builder.mul(args[1], INDEX(BLOCK))
-        _store(builder, product, _pointer(context, builder, kinds[4], args[4], at), 4)
+        product = narrow(builder, builder.fmul(parts[0], _pick(builder, one, one, [0] * BLOCK)))
+        out = _pointer(context, builder, kinds[4], args[4], builder.mul(args[1], INDEX(BLOCK)))
+        _store(builder, product, out, kinds[4].dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(packed, types.intp, pairs, types.float32, out), generate
+    def typing(typing, packed, block, pairs, c, out):
+        return types.void(packed, types.intp, pairs, types.float32, out), generate
+
+    return intrinsic(typing)
+
+
+def _to_bf16(builder, v):
+    """Upper half of the FP32 pattern, nearest even. LLVM's own instruction for it takes subnormals for zero."""
+    wide = ir.VectorType(LANE, BLOCK)
+
+    def everywhere(pattern):
+        return ir.Constant(wide, [pattern] * BLOCK)
+
+    bits = builder.bitcast(v, wide)
+    odd = builder.and_(builder.lshr(bits, everywhere(16)), everywhere(1))
+    near = builder.lshr(builder.add(builder.add(bits, everywhere(0x7FFF)), odd), everywhere(16))
+    near = builder.select(builder.fcmp_unordered("uno", v, v), everywhere(0x7FC0), near)
+    return builder.trunc(near, ir.VectorType(ir.IntType(16), BLOCK))
+
+
+def _to_fp16(builder, v):
+    half = builder.fptrunc(v, ir.VectorType(ir.HalfType(), BLOCK))
+    return builder.bitcast(half, ir.VectorType(ir.IntType(16), BLOCK))
 
 
 _encode_two, _encode_one = _blocks(2, True), _blocks(1, True)
 _snap_two, _snap_one = _blocks(2, False), _blocks(1, False)
+_decode_fp32, _decode_bf16, _decode_fp16 = _decoder(lambda builder, v: v), _decoder(_to_bf16), _decoder(_to_fp16)
 
 # --- loops ---------------------------------------------------------------------------------------------------------
 # Each works on one stretch of blocks and lets go of Python's lock meanwhile: several threads share a tensor.
@@ -249,10 +270,22 @@ def snap(x, scales, thresholds, values, out):
         _snap_one(x, scales.size - 1, scales, thresholds, values, out)
 
 
-def decode(packed, scales, c, pairs, out):
+def decode_fp32(packed, scales, c, pairs, out):
     """FP32 values: pairs[byte] times c[scale byte]."""
     for block in range(scales.size):
-        _decode_block(packed, block, pairs, c[scales[block]], out)
+        _decode_fp32(packed, block, pairs, c[scales[block]], out)
+
+
+def decode_bf16(packed, scales, c, pairs, out):
+    """The same, rounded once more; out: patterns."""
+    for block in range(scales.size):
+        _decode_bf16(packed, block, pairs, c[scales[block]], out)
+
+
+def decode_fp16(packed, scales, c, pairs, out):
+    """The same, rounded once more; out: patterns."""
+    for block in range(scales.size):
+        _decode_fp16(packed, block, pairs, c[scales[block]], out)
 
 
 def flushes(x):
@@ -262,21 +295,22 @@ def flushes(x):
 
 def compiled(**options):
     """The loops by name, each to be compiled (or loaded from disk) when it is first called."""
-    loops = (block_amax, block_scales, tables, encode, snap, decode, flushes)
+    loops = (block_amax, block_scales, tables, encode, snap, decode_fp32, decode_bf16, decode_fp16, flushes)
     return {f.__name__: numba.njit(nogil=True, error_model="numpy", **options)(f) for f in loops}
 
 
-def rehearse(loops, job, bits):
+def rehearse(loops, job, kind):
     """Call each loop that `job` needs once, on two blocks of zeros: whatever isn't compiled yet is compiled here."""
-    element = np.uint32 if bits == 32 else np.uint16
+    element = np.uint32 if kind == FP32 else np.uint16
     x, amax, one = np.zeros(32, element), np.zeros(2, np.float32), np.ones(1, np.float32)
     scales, packed, table = np.zeros(2, np.uint8), np.zeros(16, np.uint8), np.zeros((1, 8), element)
     loops["flushes"](one)
     if job == "dequantize":
-        return loops["decode"](packed, scales, one, np.zeros((256, 2), np.float32), np.zeros(32, np.float32))
-    loops["block_amax"](x, FP32 if bits == 32 else BF16, amax)
-    loops["block_scales"](amax, one[0], scales * 0)
-    loops["tables"](one, np.ones(8), FP32 if bits == 32 else BF16, 0x7F80, table)
+        decode = loops[("decode_fp32", "decode_bf16", "decode_fp16")[kind]]
+        return decode(packed, scales, one, np.zeros((256, 2), np.float32), x.view(np.float32) if kind == FP32 else x)
+    loops["block_amax"](x, kind, amax)
+    loops["block_scales"](amax, one[0], scales.copy())
+    loops["tables"](one, np.ones(8), kind, 0x7C00, table)
     if job == "quantize":
         return loops["encode"](x, scales, table, packed)
     return loops["snap"](x, scales, table, table, x.copy())

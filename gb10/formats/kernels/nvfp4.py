@@ -22,7 +22,6 @@ from gb10.formats.kernels import load, memory
 BLOCK = 16
 STRETCH = 1 << 15                                # blocks for one thread at a time; starting one costs about 0.1 ms
 PIECE = 1 << 17                                  # elements of a strided tensor that are brought together at a time
-ROUNDED = 1 << 12                                # blocks that are decoded to FP32 before they are rounded to 16 bits
 
 # dtype -> (its number in the loops, bit pattern of infinity, integers of its size)
 _KINDS = {torch.float32: (0, 0x7F800000, torch.uint32, np.uint32),
@@ -40,10 +39,10 @@ def _constants():
     return e4m3, np.array((*E2M1_BOUNDS, _LAST)), decode_e2m1(torch.arange(8)), pairs.numpy()
 
 
-def loops_for(job: str, x: torch.Tensor):
-    """The loops for a tensor of elements, or None: not a plain tensor in this machine's memory, or no numba."""
+def loops_for(job: str, x: torch.Tensor, dtype: torch.dtype):
+    """The loops for x and elements of `dtype`, or None: not a plain tensor in this machine's memory, or no numba."""
     plain = type(x) in (torch.Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.layout == torch.strided
-    return load.get(job, x.dtype.itemsize * 8) if plain else None
+    return load.get(job, _KINDS[dtype][0]) if plain and dtype in _KINDS else None
 
 
 class Blocks:
@@ -52,7 +51,7 @@ class Blocks:
     def __init__(self, loops, x: torch.Tensor):
         self.loops, self.x, self.count = loops, x.detach(), x.numel() // BLOCK
         self.kind, self.infinity, self.pattern, self.numpy = _KINDS[x.dtype]
-        self.magnitudes = np.empty(self.count, np.float32)
+        self.magnitudes = memory.empty((self.count,), torch.float32).numpy()
         tops = _share(self.count, self._pieces(), lambda first, u: loops["block_amax"](
             u, self.kind, self.magnitudes[first:first + u.size // BLOCK]))
         self.top = max(tops, default=0)
@@ -63,11 +62,11 @@ class Blocks:
 
     def amax(self) -> torch.Tensor:
         """The largest magnitude, FP32 scalar."""
-        return torch.tensor(self.magnitudes.max(initial=0))
+        return torch.from_numpy(np.array([self.top], self.numpy)).view(self.x.dtype)[0].float()
 
     def _pieces(self) -> Iterator[tuple[int, Callable]]:
         """(first block, a function that gives the patterns from there on), in order."""
-        size = STRETCH * BLOCK if self.x.is_contiguous() else PIECE
+        size = _stretch(self.count) * BLOCK if self.x.is_contiguous() else PIECE
         first = 0
         for part in _parts(self.x, size):
             yield first, functools.partial(_patterns, part, self.pattern)
@@ -112,23 +111,24 @@ class Blocks:
         return thresholds, c
 
 
-def dequantize(loops, packed: torch.Tensor, scales: torch.Tensor, g: torch.Tensor, out: torch.Tensor) -> None:
-    """Decode into `out` [..., K], contiguous, of any float dtype."""
+def dequantize(loops, packed: torch.Tensor, scales: torch.Tensor, g: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """[..., K] in `dtype`, one of the three."""
     e4m3, _, _, pairs = _constants()
+    out = memory.empty((*packed.shape[:-1], packed.shape[-1] * 2), dtype)
+    kind, _, pattern, _ = _KINDS[dtype]
+    decode = loops[("decode_fp32", "decode_bf16", "decode_fp16")[kind]]
+    values = out.view(-1).numpy() if kind == 0 else out.view(-1).view(pattern).numpy()
     c = (e4m3 * g).numpy()
     codes, bytes_ = _patterns(packed, torch.uint8), _patterns(scales, torch.uint8)
-    flat = out.view(-1)
-    size = STRETCH if out.dtype == torch.float32 else ROUNDED
 
     def work(first, mine):
-        part, target = codes[first * 8:(first + mine.size) * 8], flat[first * BLOCK:(first + mine.size) * BLOCK]
-        whole = target if out.dtype == torch.float32 else torch.empty(target.shape)
-        loops["decode"](part, mine, c, pairs, whole.numpy())
-        if whole is not target:
-            target.copy_(whole)
+        last = first + mine.size
+        decode(codes[first * 8:last * 8], mine, c, pairs, values[first * BLOCK:last * BLOCK])
 
-    _share(bytes_.size, ((first, lambda first=first: bytes_[first:first + size])
+    size = _stretch(bytes_.size)
+    _share(bytes_.size, ((first, functools.partial(bytes_.__getitem__, slice(first, first + size)))
                          for first in range(0, bytes_.size, size)), work)
+    return out
 
 
 @contextmanager
@@ -169,10 +169,20 @@ def _patterns(x: torch.Tensor, dtype: torch.dtype) -> np.ndarray:
     return x.view(-1).view(dtype).numpy()
 
 
+def _threads(blocks: int) -> int:
+    """As many as torch may use here and the work is worth."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(torch.get_num_threads(), cores, -(-blocks // STRETCH))
+
+
+def _stretch(blocks: int) -> int:
+    """Blocks to a stretch: a few for each thread, so that one that is held up doesn't hold up the rest."""
+    return max(STRETCH, -(-blocks // (4 * _threads(blocks))) + 1 & -2) if blocks else STRETCH
+
+
 def _share(blocks: int, pieces: Iterator[tuple[int, Callable]], work: Callable) -> list:
     """[work(first, patterns) of every piece], by as many threads as torch may use here and the pieces are worth."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = min(torch.get_num_threads(), cores, -(-blocks // STRETCH))
+    threads = _threads(blocks)
     if threads < 2:
         return [work(first, get()) for first, get in pieces]
     # Started anew each time: threads that wait for work would be missing in a forked process, and it would hang.
