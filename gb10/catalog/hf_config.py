@@ -10,7 +10,7 @@ from gb10.catalog import layers as L
 from gb10.catalog.architecture import Cache, Model, Part
 from gb10.catalog.source import read_json
 
-ATTENTION = {"full_attention", "sliding_attention", "chunked_attention", "attention", "compressed_attention"}
+ATTENTION = {"full_attention", "sliding_attention", "chunked_attention", "attention", "deepseek_sparse_attention"}
 LINEAR = {"linear_attention", "mamba", "mamba2", "conv", "hybrid"}
 NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 GENERATES = ("CausalLM", "ConditionalGeneration", "LMHeadModel", "ImageTextToText", "ForConditionalGeneration")

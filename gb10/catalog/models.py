@@ -25,7 +25,7 @@ def build(name: str, row: dict) -> Model:
         source(row.get("reported_source", row["source"]), f"reported size of {name}")
     for fmt, keeps in row.get("keeps", {}).items():
         source(keeps.get("source"), f"{fmt} checkpoint of {name}")
-    return from_config(row["config"], name, source=src, reported_params=int(reported * 1e9) if reported else None,
+    return from_config(row["config"], name, source=src, reported_params=round(reported * 1e9) if reported else None,
                        formats=tuple(row.get("formats", ())), doubtful=row.get("doubtful", ""),
                        notes=tuple(row.get("notes", ())), aliases=tuple(row.get("aliases", ())),
                        keeps={f: {k: v for k, v in keeps.items() if k != "source"}
@@ -83,6 +83,9 @@ def from_folder(path: Path) -> Model:
         raise UnknownModel(f"{path} has no config.json: give a model's folder, its config.json, or a name.") from e
     except (json.JSONDecodeError, UnicodeDecodeError) as e:
         raise NotAModel(f"{file} is not valid JSON ({e}): give a Hugging Face config.json.") from e
+    beside = file.with_name("hf_quant_config.json")          # older ModelOpt checkpoints say it there
+    if isinstance(config, dict) and "quantization_config" not in config and beside.is_file():
+        config["quantization_config"] = json.loads(beside.read_text(encoding="utf-8"))
     here = Source("local", str(file), "config.json on this machine", "")
     built = _from(config, name or file.resolve().parent.name, here)
     size = sum(f.stat().st_size for f in file.parent.glob("*.safetensors"))

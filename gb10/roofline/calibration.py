@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 FILE = Path(__file__).with_name("calibration.json")
+BATCH_DOUBT = 0.08
 CEILING = 0.86           # of the peak bandwidth: what GPU read benchmarks reach on GB10 (antirez/ds4 #773)
 
 
@@ -31,6 +32,10 @@ class Calibration:
     def seconds(self, step_bytes: float, bandwidth: float, packing: str, engine: str, moe: bool) -> float:
         """Time of one decode step at batch 1."""
         return step_bytes / (self.efficiency(packing, engine, moe) * bandwidth) + self.fixed_ms[engine] / 1e3
+
+    def half_width(self, batch: int) -> float:
+        """Half the band, in logarithms: wider with more than one sequence, where fewer models were measured."""
+        return self.band + (BATCH_DOUBT if batch > 1 else 0)
 
     def batch_factor(self, batch: int, engine: str, moe: bool) -> float:
         """What remains of the efficiency at this batch; llama.cpp's kernels lose some, the servers' were seen not to."""

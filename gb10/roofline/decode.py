@@ -34,9 +34,11 @@ def _least_bytes(model: Model, fmt: WeightFormat, kv: str, context: int, batch: 
 
 def decode(model: Model, fmt: WeightFormat, kv: str, machine: Machine, context: int, batch: int, engine: str) -> Decode:
     c, peak, notes = calibration.load(), machine.bandwidth, []
+    if machine.name == "this":                  # its figure was measured: that is the ceiling already, not the peak
+        peak /= calibration.CEILING
     moved = step_bytes(model, fmt, kv, context, batch)
     certain = moved if not model.moe or batch == 1 else _least_bytes(model, fmt, kv, context, batch)
-    limit = batch * peak / certain
+    limit = batch * machine.bandwidth / certain
     if model.moe and batch > MOE_BATCH:
         notes.append(f"no decode rate for a mixture of experts above {MOE_BATCH} sequences: which experts a batch touches "
                      "can't be bounded (measured up to 1.67 x the rate that independent draws allow)")
@@ -50,13 +52,11 @@ def decode(model: Model, fmt: WeightFormat, kv: str, machine: Machine, context: 
             notes.append("at this batch the arithmetic takes longer than the memory")
     ceiling = calibration.CEILING * batch * peak / moved
     tps = min(batch / seconds, ceiling)
-    half = c.band if machine.calibrated else ELSEWHERE
+    half = c.half_width(batch) if machine.calibrated else ELSEWHERE
     low, high = tps * math.exp(-half), min(tps * math.exp(half), ceiling, limit)
-    if batch > 1:
-        low, high = low * math.exp(-0.08), min(high * math.exp(0.08), ceiling, limit)
     if model.params < SMALL:
         low *= 0.6
         notes.append("under 2 billion parameters: the fixed cost of a step outweighs the bytes, expect less than this")
     if not machine.calibrated:
         notes.append(f"decode on {machine.title} is not calibrated: the constants are those of GB10, the band is wider")
-    return Decode(moved, moved / batch, tps, low, high, limit, tps * moved / batch / peak, tuple(notes))
+    return Decode(moved, moved / batch, tps, low, high, limit, tps * moved / batch / machine.bandwidth, tuple(notes))
