@@ -172,6 +172,9 @@ BAD = {
 def test_what_cannot_be_quantized_is_refused_in_one_sentence(cls, case):
     """ValueError that names the format, the tensor's shape and what is wrong."""
     x, word = BAD[case]
+    if cls.name == "NVFP4" and case == "no rows":
+        assert cls.quantize(x).dequantize().shape == x.shape     # the one format that takes a tensor without rows
+        return
     with pytest.raises(ValueError) as caught:
         cls.quantize(x)
     said = str(caught.value)

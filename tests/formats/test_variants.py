@@ -69,8 +69,9 @@ def test_the_sweep_has_eighteen_multipliers_and_a_search_never_errs_more_than_it
 
 def test_four_over_six_on_the_block_that_it_is_named_for():
     """Values at 3/4 of the maximum: 4.5 of 6 isn't on the grid, 3 of 4 is."""
-    x = torch.tensor([[6.0] + [4.5] * 15, [6.0] + [4.0] * 15])
+    x = torch.tensor([[6.0] + [4.5] * 15, [6.0] + [4.0] * 15, [6.0] + [0.0] * 15])
     q = variants.four_over_six(x)
+    assert q.codes()[2, 0] == 7                                      # either would do: 6 is kept
     assert torch.allclose(q.dequantize(), x, rtol=1e-6)
     assert q.codes()[0].tolist() == [6] + [5] * 15 and q.codes()[1].tolist() == [7] + [6] * 15
     assert (NVFP4.quantize(x).dequantize()[0, 1:] - 4.5).abs().min() > 0.4
