@@ -8,6 +8,7 @@ more: they depend on the largest value drawn).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,6 +66,11 @@ def find(label: str) -> Format:
         if f.label == label:
             return f
     raise KeyError(f"no format is called {label!r}; there are: {', '.join(f.label for f in FORMATS)}")
+
+
+def powers_added(*db: float) -> float:
+    """SNR in dB of a product whose factors have these SNRs, their errors being independent: noise powers add."""
+    return -10 * math.log10(sum(10 ** (-v / 10) for v in db))
 
 
 # ---------------------------------------------------------------- data
@@ -176,12 +182,14 @@ def sample(family: str, strength: float = 0, size: tuple[int, int] = SIZE, seed:
 
 @dataclass(frozen=True)
 class Reading:
-    """One format on one sample: its SNR, and its RMS error over the RMS of the data."""
+    """One format on one sample: its SNR, its RMS error over the RMS of the data, and the share of values (0 to 1) that
+    came back as zero: what SNR doesn't see, once a few large values hold all the power."""
 
     label: str
     bits: float
     snr: float
     error: float
+    zeroed: float
 
 
 @lru_cache(maxsize=64)
@@ -192,7 +200,7 @@ def compute(family: str, strength: float = 0) -> tuple[Reading, ...]:
     for label in SHOWN:
         f = find(label)
         y = f.decode(x)
-        out.append(Reading(label, f.bits, snr_db(x, y), relative_rmse(x, y)))
+        out.append(Reading(label, f.bits, snr_db(x, y), relative_rmse(x, y), ((y == 0) & (x != 0)).double().mean().item()))
     return tuple(out)
 
 
@@ -231,23 +239,29 @@ def explore():
     for child, hook in ((family, "family"), (strength, "strength"), (image, "image"), (words, "words")):
         child.add_class(f"gb10-snr-{hook}")
 
+    busy = []                    # not empty while the slider gets new stops, whose moves are not to be drawn
+
     def show(_=None):
+        if busy:
+            return
         readings, gauss = compute(family.value, strength.value), compute("Gauss")
         setting = describe(family.value, strength.value)
         listed = ", ".join(f"{r.label} {r.snr:.1f} dB" for r in readings)
         image.value = figure.show(draw(readings, gauss), f"SNR of {len(readings)} formats on {setting}: {listed}.")._repr_html_()
         words.value = f"<b>{setting}</b>: " + "; ".join(
-            f"{r.label} <code>{r.snr:.1f} dB</code> (error {100 * r.error:.1f} %)" for r in readings)
+            f"{r.label} <code>{r.snr:.1f} dB</code> (error {100 * r.error:.1f} %, {100 * r.zeroed:.0f} % of values become 0)"
+            for r in readings)
 
     def choose(_=None):
         what, stops = FAMILIES[family.value]
-        strength.unobserve(show, "value")          # new stops move the value: draw once, when all is set
+        busy.append(True)
         strength.options = [("–" if what == "–" else f"{s:g}", s) for s in stops]
         strength.value = stops[len(stops) // 2]
         strength.description, strength.disabled = what, len(stops) == 1
-        strength.observe(show, "value")
+        busy.clear()
         show()
 
     family.observe(choose, "value")
+    strength.observe(show, "value")
     choose()
     return w.VBox([family, strength, image, words])
