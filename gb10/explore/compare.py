@@ -100,6 +100,8 @@ def draw(c: Comparison):
         ax.set(xticks=range(SHOWN), ylim=(-top, top), xlim=(-0.7, SHOWN - 0.3))
         ax.set_title(f"{r.name}, block of {r.block}, {r.bits:g} bits: relative error {r.error:.1%}", fontsize=10, loc="left")
         ax.tick_params(labelbottom=ax is axes[-1])
+    if c.kind == "one outlier":
+        fig.suptitle(f"weight {OUTLIER_AT}, not shown, is {OUTLIER:g} standard deviations large", fontsize=10)
     axes[-1].set_xlabel("element; ring: weight, dot: what the format makes of it, lines: the values that it can take")
     return fig
 
@@ -111,7 +113,7 @@ def explore(weight):
     style = {"description_width": "80px"}
     kind = w.Dropdown(options=KINDS, description="weights", style=style, layout=w.Layout(width="40%"))
     number = w.IntSlider(0, 0, 31, description="sample", style=style, layout=w.Layout(width="60%"), continuous_update=False)
-    block = w.ToggleButtons(options=[("32", 32), ("128", 128)], description="INT4 block", style={**style, "button_width": "60px"})
+    block = w.Dropdown(options=[("32", 32), ("128", 128)], description="INT4 block", style=style, layout=w.Layout(width="40%"))
     image, words = w.HTML(), w.HTML()
     for part, name in ((kind, "kind"), (number, "number"), (block, "block"), (image, "image"), (words, "words")):
         part.add_class(f"gb10-compare-{name}")
@@ -125,4 +127,4 @@ def explore(weight):
     for control in (kind, number, block):
         control.observe(update, "value")
     update()
-    return w.VBox([kind, number, block, image, words])
+    return w.VBox([w.HBox([kind, block]), number, image, words])

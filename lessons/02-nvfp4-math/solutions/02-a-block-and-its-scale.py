@@ -74,7 +74,7 @@ for errors, colour, label in ((plain, figure.BLUE, "pico"), (rough, figure.ORANG
     ax.plot(range(len(group)), [100 * errors[n] for n in group], "o-", color=colour, label=label)
 ax.set(ylim=(0, None), xlabel="weights that share a scale, and bits per weight with an 8-bit scale",
        ylabel="relative error, %")
-ax.set_xticks(range(len(group)), [f"{n}\n{4 + 8 / n:.2f}" for n in group])
+ax.set_xticks(range(len(group)), [f"{n}\n{4 + 8 / n:.4g}" for n in group])
 ax.legend(frameon=False)
 figure.show(fig, "Relative error over the number of weights that share a scale, 4 to 256: pico's weights rise from "
                  f"{plain[4]:.1%} to {plain[256]:.1%}, those with outliers from {rough[4]:.1%} to {rough[256]:.1%}.")
