@@ -28,6 +28,7 @@ class Measurement:
     depth: int | None             # tokens already in the KV cache
     prefill_tps: float | None     # tokens/s, sum over the batch
     decode_tps: float | None      # tokens/s, sum over the batch
+    params_active: float | None   # active parameters as the source or its authors quote them
     weights_bytes: float | None   # size of the weight file
     date: str
     source: Source
@@ -75,12 +76,12 @@ def build(row: dict, doubts: dict) -> Measurement:
     if not row["prefill_tps"] and not row["decode_tps"]:
         raise Unsourced(f"{of} measures nothing")
     why = doubts.get(doubt, {"reason": "", "spoils": ()})
-    size = _number(row["weights_gb"])
+    size, active = _number(row["weights_gb"]), _number(row["params_active_b"])
     return Measurement(
         row["id"], row["machine"], row["model"], row["format"], row["engine"], _number(row["batch"], int),
         _number(row["isl"], int), _number(row["osl"], int), _number(row["depth"], int), _number(row["prefill_tps"]),
-        _number(row["decode_tps"]), size * 1e9 if size else None, row["date"], source(row.get("source"), of), doubt,
-        why["reason"], tuple(why["spoils"]), row["note"])
+        _number(row["decode_tps"]), active * 1e9 if active else None, size * 1e9 if size else None, row["date"],
+        source(row.get("source"), of), doubt, why["reason"], tuple(why["spoils"]), row["note"])
 
 
 @cache

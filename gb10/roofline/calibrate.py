@@ -53,7 +53,7 @@ class Row:
     context: int
     bytes: float
     tps: float               # measured, sum over the batch
-    naive: float             # naive rule: quoted active parameters x nominal bits, at the best constant later on
+    naive: float             # bytes by the naive rule: quoted active parameters x nominal bits
 
     @property
     def config(self) -> tuple[str, str, str]:
@@ -93,7 +93,7 @@ def rows() -> list[Row]:
         model, fmt = catalog.model(m.model, hub=False), catalog.weight_format(m.weights)
         out.append(Row(m.id, model.name, m.engine_name, fmt.name, model.moe, m.batch, context_of(m),
                        step_bytes(model, fmt, "bf16", context_of(m), m.batch), m.decode_tps,
-                       model.params_quoted * fmt.nominal_bits / 8))
+                       (m.params_active or model.params_quoted) * fmt.nominal_bits / 8))
     return out
 
 

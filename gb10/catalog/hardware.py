@@ -112,7 +112,7 @@ def this_machine(bandwidth_gbs: float | None = None, memory_bytes: float | None 
     if not 0.1 < bandwidth_gbs < 1e5:
         raise ValueError(f"a memory bandwidth of {bandwidth_gbs:g} GB/s makes no sense: give GB/s, 50 for instance.")
     m = machine.detect()
-    here = Source("this-machine", "gb10/catalog/machines.py", "measured on this machine", (when or "2026-11-21")[:10])
+    here = Source("this-machine", "gb10/catalog/hardware.py", "measured on this machine", (when or "2026-11-21")[:10])
     memory = memory_bytes or m.memory_total_bytes
     return Machine("this", f"this machine ({m.describe()})", True, (
         Figure("memory_nominal", memory / GB, "GB", here), Figure("bandwidth", bandwidth_gbs, "GB/s", here, "measured"),
