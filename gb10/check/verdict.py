@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 NOT_ATTEMPTED, NOT_YET, CORRECT = "not attempted", "not yet", "correct"
 
 # Coloured bar, words in the theme's own colours: readable on light and dark alike.
@@ -150,7 +152,7 @@ def _unattempted(exercise: str) -> Verdict:
 def _raised(error: BaseException) -> str:
     """One line: the error, and the line of the learner's own code that it came from."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_HERE)]   # not a checker's
     return _cut(text.splitlines()[0]) + (f"   at: {_cut(frames[0].line)}" if frames and frames[0].line else "")
 
 

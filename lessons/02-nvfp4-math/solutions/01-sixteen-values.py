@@ -211,9 +211,9 @@ axes[0].legend(frameon=False)
 worst = {name: e.max().item() for name, e in error.items()}
 print(beside("largest error of E2M1", my_distance, worst["E2M1"]))
 print(f"largest error of even steps: {worst['even steps of 6/7']:.2f}")
-figure.show(fig, "Two line charts of the rounding error from 0 to 6. Left, in absolute terms: teeth of one height for even "
-                 "steps, teeth that grow to 1 for E2M1. Right, in per cent of the number: above 1, E2M1 stays at or below 20 %, "
-                 "even steps are worse below 2 and better above 4.")
+figure.show(fig, "Two line charts of the rounding error from 0 to 6. Left, in absolute terms: teeth of one height for "
+                 "even steps, teeth that grow to 1 for E2M1. Right, in per cent of the number: above 1, E2M1 stays at "
+                 "or below 20 %, even steps are worse below 2 and better above 4.")
 
 # %% [markdown]
 # The integer grid has the smaller worst error, 0.43 against 1. It is no miracle of floating point that makes E2M1 useful:
@@ -337,7 +337,7 @@ check.encode(encode)
 #
 # NVFP4 stores the scale of each block as a float, too, in eight bits: **E4M3**, four exponent bits with bias 7 and three
 # mantissa bits. PyTorch knows it as `torch.float8_e4m3fn`. Same recipe, other numbers. Your rule from exercise 2 gives
-# 2⁸ · 1.875 = 480 for the largest code, `1111 111`.
+# 2⁸ · 1.875 = 480 for the largest code, `1111 111` after the sign bit.
 #
 # **Predict** the largest E4M3 value according to PyTorch.
 
