@@ -93,7 +93,7 @@ class NVFP4:
         if given is not None and not (math.isfinite(given) and given >= 0):
             raise ValueError(f"NVFP4.quantize of a tensor of shape {tuple(x.shape)}: amax is the largest magnitude to "
                              f"assume, a finite number above zero, not {given:g}")
-        loops = fast.loops_for("quantize", x, x.dtype)
+        loops = fast.loops_for(x, x.dtype)
         if loops is None:
             magnitude = _magnitudes(x)
             top = magnitude.amax() if x.numel() else x.new_zeros((), dtype=torch.float32)
@@ -116,7 +116,7 @@ class NVFP4:
         """
         if not dtype.is_floating_point:
             raise ValueError(f"NVFP4.dequantize gives floats, not {dtype}")
-        loops = fast.loops_for("dequantize", self.packed, dtype)
+        loops = fast.loops_for(self.packed, dtype)
         if loops is None:
             values = decode_e2m1(self.codes()).unflatten(-1, (-1, BLOCK))
             return (values * (self.scales.float() * self.tensor_scale)[..., None]).reshape(self.shape).to(dtype)
@@ -136,7 +136,7 @@ def round_trip(x: torch.Tensor, amax: torch.Tensor | float | None = None) -> tor
     """
     _check(x)
     x, given = x.detach(), _given(amax, x)
-    loops = fast.loops_for("round trip", x, x.dtype)
+    loops = fast.loops_for(x, x.dtype)
     if loops is not None and (given is None or math.isfinite(given)):
         with fast.subnormals(loops):
             blocks = fast.Blocks(loops, x)

@@ -1,6 +1,6 @@
-"""The loops of the NVFP4 codec, compiled by numba on first use and kept on disk.
+"""The loops of the NVFP4 codec, compiled by numba. Only build.py imports this, on the first use on a machine.
 
-All in one file: numba takes a kept kernel for stale when the file of its loop changes, not when another one does.
+Every argument is a pointer or a count, so that the finished code can be called as C would be: see `EXPORTS`.
 Elements come in as their bit patterns (uint16 for BF16 and FP16, uint32 for FP32). Without the sign bit, patterns of
 finite floats are ordered like their magnitudes, so that comparing and taking a maximum need no arithmetic at all.
 
@@ -23,8 +23,8 @@ INDEX, LANE, BYTE = ir.IntType(64), ir.IntType(32), ir.IntType(8)
 
 # --- vectors -------------------------------------------------------------------------------------------------------
 
-def _pointer(context, builder, kind, array, index):
-    return builder.gep(context.make_array(kind)(context, builder, value=array).data, [index])
+def _at(builder, pointer, index):
+    return builder.gep(pointer, [index])
 
 
 def _load(builder, pointer, element, n):
@@ -47,7 +47,7 @@ def _largest(typing, x, block):
         element = ir.IntType(signature.args[0].dtype.bitwidth)
         vector = ir.VectorType(element, BLOCK)
         at = builder.mul(args[1], INDEX(BLOCK))
-        v = _load(builder, _pointer(context, builder, signature.args[0], args[0], at), element, BLOCK)
+        v = _load(builder, _at(builder, args[0], at), element, BLOCK)
         v = builder.and_(v, ir.Constant(vector, [(1 << element.width - 1) - 1] * BLOCK))
         name = f"llvm.vector.reduce.umax.v{BLOCK}i{element.width}"
         reduce = builder.module.declare_intrinsic(name, fnty=ir.FunctionType(element, [vector]))
@@ -64,32 +64,31 @@ def _blocks(n, to_codes):
     """
     def generate(context, builder, signature, args):
         x, block, scales, thresholds, values, out = args
-        kinds = signature.args
-        element, lanes = ir.IntType(kinds[0].dtype.bitwidth), BLOCK * n
+        element, lanes = ir.IntType(signature.args[0].dtype.bitwidth), BLOCK * n
         vector = ir.VectorType(element, lanes)
         first = builder.mul(block, INDEX(BLOCK))
 
         def everywhere(pattern):
             return ir.Constant(vector, [pattern] * lanes)
 
-        def rows(kind, table):
+        def rows(table):
             """The row of each block's scale byte: the eight numbers of block 0, then those of block 1."""
             found = []
             for i in range(n):
-                byte = builder.load(_pointer(context, builder, kinds[2], scales, builder.add(block, INDEX(i))))
+                byte = builder.load(_at(builder, scales, builder.add(block, INDEX(i))))
                 at = builder.mul(builder.zext(byte, INDEX), INDEX(8))
-                found.append(_load(builder, _pointer(context, builder, kind, table, at), element, 8))
+                found.append(_load(builder, _at(builder, table, at), element, 8))
             return found[0] if n == 1 else _pick(builder, *found, range(16))
 
         def column(row, k):
             return _pick(builder, row, row, [k + 8 * (lane // BLOCK) for lane in range(lanes)])
 
-        u = _load(builder, _pointer(context, builder, kinds[0], x, first), element, lanes)
+        u = _load(builder, _at(builder, x, first), element, lanes)
         sign = 1 << element.width - 1
         magnitude = builder.and_(u, everywhere(sign - 1))
-        limits = rows(kinds[3], thresholds)
+        limits = rows(thresholds)
         kept = everywhere(0)
-        levels = None if to_codes else rows(kinds[4], values)
+        levels = None if to_codes else rows(values)
         for k in range(BOUNDS):
             passed = builder.icmp_unsigned(">=", magnitude, column(limits, k))
             stands_for = everywhere(k + 1) if to_codes else column(levels, k + 1)
@@ -110,7 +109,7 @@ def _blocks(n, to_codes):
             minus = builder.and_(minus, builder.icmp_unsigned(">=", magnitude, column(limits, 0)))
             result = builder.select(minus, builder.or_(kept, everywhere(sign)), kept)
             at, align = first, element.width // 8
-        _store(builder, result, _pointer(context, builder, kinds[5], out, at), align)
+        _store(builder, result, _at(builder, out, at), align)
         return context.get_dummy_value()
 
     def typing(typing, x, block, scales, thresholds, values, out):
@@ -122,21 +121,20 @@ def _blocks(n, to_codes):
 def _decoder(narrow):
     """An intrinsic: out[16 * block:][:16] = the two values of each of the block's eight bytes, times c, `narrow`ed."""
     def generate(context, builder, signature, args):
-        kinds, real, parts = signature.args, ir.FloatType(), []
+        real, parts = ir.FloatType(), []
         for i in range(BLOCK // 2):
             at = builder.add(builder.mul(args[1], INDEX(BLOCK // 2)), INDEX(i))
-            byte = builder.load(_pointer(context, builder, kinds[0], args[0], at))
+            byte = builder.load(_at(builder, args[0], at))
             at = builder.mul(builder.zext(byte, INDEX), INDEX(2))
-            two = builder.bitcast(_pointer(context, builder, kinds[2], args[2], at),
-                                  ir.VectorType(real, 2).as_pointer())
+            two = builder.bitcast(_at(builder, args[2], at), ir.VectorType(real, 2).as_pointer())
             parts.append(builder.load(two, align=4))
         while len(parts) > 1:
             wide = range(2 * parts[0].type.count)
             parts = [_pick(builder, a, b, wide) for a, b in zip(parts[::2], parts[1::2], strict=True)]
         one = builder.insert_element(ir.Constant(ir.VectorType(real, 1), ir.Undefined), args[3], LANE(0))
         product = narrow(builder, builder.fmul(parts[0], _pick(builder, one, one, [0] * BLOCK)))
-        out = _pointer(context, builder, kinds[4], args[4], builder.mul(args[1], INDEX(BLOCK)))
-        _store(builder, product, out, kinds[4].dtype.bitwidth // 8)
+        out = _at(builder, args[4], builder.mul(args[1], INDEX(BLOCK)))
+        _store(builder, product, out, signature.args[4].dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     def typing(typing, packed, block, pairs, c, out):
@@ -169,7 +167,7 @@ _snap_two, _snap_one = _blocks(2, False), _blocks(1, False)
 _decode_fp32, _decode_bf16, _decode_fp16 = _decoder(lambda builder, v: v), _decoder(_to_bf16), _decoder(_to_fp16)
 
 # --- loops ---------------------------------------------------------------------------------------------------------
-# Each works on one stretch of blocks and lets go of Python's lock meanwhile: several threads share a tensor.
+# Each works on one stretch of blocks.
 
 FP32, BF16, FP16 = 0, 1, 2
 
@@ -202,20 +200,20 @@ def _pattern(value, kind):
     return bits
 
 
-def block_amax(x, kind, amax):
+def block_amax(x, kind, amax, blocks):
     """amax[block], FP32, of the patterns x; returns the largest pattern of all (a NaN's or an infinity's shows)."""
-    top = 0
-    for block in range(amax.size):
+    top = np.int64(0)
+    for block in range(blocks):
         pattern = np.int64(_largest(x, block))
         top = max(top, pattern)
         amax[block] = _value(pattern, kind)
     return top
 
 
-def block_scales(amax, d6, scales):
+def block_scales(amax, d6, scales, blocks):
     """E4M3 bytes of clip(amax / d6, 2^-9, 448), 0 -> 1, nearest even."""
-    for block in range(amax.size):
-        ratio = np.float32(amax[block] / d6)
+    for block in range(blocks):
+        ratio = np.float32(amax[block] / d6[0])
         ratio = np.float32(1.0) if ratio == 0 else ratio
         r = np.float32(min(max(ratio, np.float32(2.0 ** -9)), np.float32(448.0)))
         # From 2^-6 on, three bits of mantissa: round them off the FP32 pattern, then exponent bias 7 instead of 127.
@@ -223,7 +221,8 @@ def block_scales(amax, d6, scales):
         bits = r.view(np.uint32)
         normal = ((bits + np.uint32(0x7FFFF) + ((bits >> np.uint32(20)) & np.uint32(1))) >> np.uint32(20)) - (120 << 3)
         small = np.float32(r + np.float32(2.0 ** 14)).view(np.uint32) & np.uint32(15)
-        scales[block] = small if r < np.float32(2.0 ** -6) else normal
+        scales[block] = np.uint8(small if r < np.float32(2.0 ** -6) else normal)
+    return 0
 
 
 @_inner
@@ -236,14 +235,15 @@ def _passes(pattern, c, bound, k, kind):
     return y >= bound if k % 2 else y > bound
 
 
-def tables(c, bounds, kind, infinity, thresholds):
-    """thresholds[byte, k]: the smallest pattern x for which fl32(x / c[byte]) passes bounds[k].
+def tables(c, bounds, kind, infinity, thresholds, rows):
+    """thresholds[byte][k]: the smallest pattern x for which fl32(x / c[byte]) passes bounds[k].
 
     A tie goes to the even code: reaching boundary k is enough where k is odd. Column 7, with the sign bit, says from
     which pattern on a negative element is negative after the division too (a subnormal quotient may round to zero).
     The quotient grows with x, so one threshold decides; the division itself finds it, starting beside bounds * c.
     """
-    for byte in range(c.size):
+    sign = np.int64(1) << (31 if kind == FP32 else 15)
+    for byte in range(rows):
         for k in range(BOUNDS + 1):
             guess = np.float32(bounds[k] * np.float64(c[byte]))
             at = min(max(_pattern(guess, kind) - 1, np.int64(0)), infinity)
@@ -251,66 +251,73 @@ def tables(c, bounds, kind, infinity, thresholds):
                 at -= 1
             while at < infinity and not _passes(at, c[byte], bounds[k], k, kind):
                 at += 1
-            thresholds[byte, k] = at if k < BOUNDS else max(at, np.int64(1)) | (1 << (31 if kind == FP32 else 15))
+            thresholds[8 * byte + k] = at if k < BOUNDS else max(at, np.int64(1)) | sign
+    return 0
 
 
-def encode(x, scales, thresholds, packed):
+def encode(x, scales, thresholds, packed, blocks):
     """Two codes to a byte."""
-    for i in range(scales.size // 2):
+    for i in range(blocks // 2):
         _encode_two(x, 2 * i, scales, thresholds, thresholds, packed)
-    if scales.size % 2:
-        _encode_one(x, scales.size - 1, scales, thresholds, thresholds, packed)
+    if blocks % 2:
+        _encode_one(x, blocks - 1, scales, thresholds, thresholds, packed)
+    return 0
 
 
-def snap(x, scales, thresholds, values, out):
-    """The values that the codes stand for, as patterns like x's."""
-    for i in range(scales.size // 2):
+def snap(x, scales, thresholds, values, out, blocks):
+    """The values that the codes stand for, as patterns like x's; rows of values as of thresholds."""
+    for i in range(blocks // 2):
         _snap_two(x, 2 * i, scales, thresholds, values, out)
-    if scales.size % 2:
-        _snap_one(x, scales.size - 1, scales, thresholds, values, out)
+    if blocks % 2:
+        _snap_one(x, blocks - 1, scales, thresholds, values, out)
+    return 0
 
 
-def decode_fp32(packed, scales, c, pairs, out):
-    """FP32 values: pairs[byte] times c[scale byte]."""
-    for block in range(scales.size):
+def decode_fp32(packed, scales, c, pairs, out, blocks):
+    """FP32 values: the pair of each byte times c[scale byte]."""
+    for block in range(blocks):
         _decode_fp32(packed, block, pairs, c[scales[block]], out)
+    return 0
 
 
-def decode_bf16(packed, scales, c, pairs, out):
+def decode_bf16(packed, scales, c, pairs, out, blocks):
     """The same, rounded once more; out: patterns."""
-    for block in range(scales.size):
+    for block in range(blocks):
         _decode_bf16(packed, block, pairs, c[scales[block]], out)
+    return 0
 
 
-def decode_fp16(packed, scales, c, pairs, out):
+def decode_fp16(packed, scales, c, pairs, out, blocks):
     """The same, rounded once more; out: patterns."""
-    for block in range(scales.size):
+    for block in range(blocks):
         _decode_fp16(packed, block, pairs, c[scales[block]], out)
+    return 0
 
 
 def flushes(x):
-    """Does this thread take subnormal numbers for zero?"""
-    return x[0] * np.float32(0.5) == 0
+    """Does this thread take subnormal numbers for zero? x: one small normal number."""
+    return np.int64(x[0] * np.float32(0.5) == 0)
 
 
-def compiled(**options):
-    """The loops by name, each to be compiled (or loaded from disk) when it is first called."""
-    loops = (block_amax, block_scales, tables, encode, snap, decode_fp32, decode_bf16, decode_fp16, flushes)
-    return {f.__name__: numba.njit(nogil=True, error_model="numpy", **options)(f) for f in loops}
+# --- what a caller finds -------------------------------------------------------------------------------------------
+
+_byte, _fp32, _fp64, _count = (types.CPointer(types.uint8), types.CPointer(types.float32),
+                               types.CPointer(types.float64), types.int64)
 
 
-def rehearse(loops, job, kind):
-    """Call each loop that `job` needs once, on two blocks of zeros: whatever isn't compiled yet is compiled here."""
-    element = np.uint32 if kind == FP32 else np.uint16
-    x, amax, one = np.zeros(32, element), np.zeros(2, np.float32), np.ones(1, np.float32)
-    scales, packed, table = np.zeros(2, np.uint8), np.zeros(16, np.uint8), np.zeros((1, 8), element)
-    loops["flushes"](one)
-    if job == "dequantize":
-        decode = loops[("decode_fp32", "decode_bf16", "decode_fp16")[kind]]
-        return decode(packed, scales, one, np.zeros((256, 2), np.float32), x.view(np.float32) if kind == FP32 else x)
-    loops["block_amax"](x, kind, amax)
-    loops["block_scales"](amax, one[0], scales.copy())
-    loops["tables"](one, np.ones(8), kind, 0x7C00, table)
-    if job == "quantize":
-        return loops["encode"](x, scales, table, packed)
-    return loops["snap"](x, scales, table, table, x.copy())
+def _exports():
+    decoders = (("decode_fp32", decode_fp32, types.CPointer(types.float32)),
+                ("decode_bf16", decode_bf16, types.CPointer(types.uint16)),
+                ("decode_fp16", decode_fp16, types.CPointer(types.uint16)))
+    yield "flushes", flushes, (_fp32,)
+    yield "block_scales", block_scales, (_fp32, _fp32, _byte, _count)
+    for name, loop, out in decoders:
+        yield name, loop, (_byte, _byte, _fp32, _fp32, out, _count)
+    for bits, element in ((16, types.CPointer(types.uint16)), (32, types.CPointer(types.uint32))):
+        yield f"block_amax_{bits}", block_amax, (element, _count, _fp32, _count)
+        yield f"tables_{bits}", tables, (_fp32, _fp64, _count, _count, element, _count)
+        yield f"encode_{bits}", encode, (element, _byte, element, _byte, _count)
+        yield f"snap_{bits}", snap, (element, _byte, element, element, element, _count)
+
+
+EXPORTS = {name: (loop, arguments) for name, loop, arguments in _exports()}   # each returns an int64
