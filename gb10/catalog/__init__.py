@@ -11,6 +11,7 @@ Data lie in data/: sources.json names every source once, the other files refer t
 from __future__ import annotations
 
 from gb10.catalog.architecture import KINDS, Cache, Model, Part
+from gb10.catalog.find import UnknownModel, model, models
 from gb10.catalog.formats import (
     KvFormat,
     NotPublished,
@@ -21,10 +22,9 @@ from gb10.catalog.formats import (
     weight_format,
     weight_formats,
 )
-from gb10.catalog.hf_config import NotAModel, from_config
 from gb10.catalog.hardware import Figure, Machine, machines, this_machine
+from gb10.catalog.hf_config import NotAModel, from_config
 from gb10.catalog.measured import Measurement, measurements
-from gb10.catalog.find import UnknownModel, model, models
 from gb10.catalog.source import Source, Unsourced, sources
 
 __all__ = ["KINDS", "Cache", "Figure", "KvFormat", "Machine", "Measurement", "Model", "NotAModel", "NotPublished", "Part",

@@ -90,7 +90,7 @@ def test_an_unknown_name_gets_the_nearest(asked, near):
 
 @pytest.mark.parametrize("asked", ["", "   ", "zzzz", "no/such/folder/at/all", "nothing.json"])
 def test_nonsense_is_refused_in_one_sentence(asked):
-    with pytest.raises(ValueError) as e:                                                       # noqa: PT011
+    with pytest.raises(ValueError) as e:
         catalog.model(asked, hub=False)
     assert "\n" not in str(e.value) and len(str(e.value)) > 30
 

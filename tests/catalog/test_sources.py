@@ -53,8 +53,7 @@ def test_a_doubtful_figure_needs_a_source_too():
 
 def test_a_measurement_without_source_or_with_an_unexplained_doubt_is_refused():
     doubts = read_json("doubts.json")
-    fields = ("id machine model params_total_b params_active_b format bits_per_weight engine batch isl osl depth prefill_tps "
-              "decode_tps ttft_ms date source weights_gb doubtful note").split()
+    fields = (source.DATA / "measurements.csv").read_text().split("\n", 1)[0].split(",")
     row = dict.fromkeys(fields, "") | {"id": "b1", "decode_tps": "10", "batch": "1", "source": "ollama-spark"}
     assert measured.build(row, doubts).decode_tps == 10
     for bad in ({"source": ""}, {"source": "a friend"}, {"doubtful": "smells"}, {"decode_tps": ""}):
