@@ -159,7 +159,7 @@ def explore():
     style = {"description_width": "80px"}
     wide = w.Layout(width="460px")
     outlier = w.FloatSlider(value=3, min=0.5, max=20, step=0.5, description="outlier", style=style, layout=wide,
-                            continuous_update=False)
+                            readout_format=".1f", continuous_update=False)
     number = w.IntSlider(value=0, min=0, max=19, description="block", style=style, layout=wide, continuous_update=False)
     repair = w.Dropdown(options=REPAIRS, description="repair", style=style, layout=w.Layout(width="300px"))
     image, words = w.HTML(), w.HTML()

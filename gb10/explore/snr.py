@@ -227,6 +227,17 @@ def draw(readings: Sequence[Reading], gauss: Sequence[Reading]):
     return fig
 
 
+def _as_table(setting: str, readings: Sequence[Reading]) -> str:
+    """The readings as an HTML table: what the picture shows, and the zeros, which it doesn't."""
+    cell = '<td style="text-align:right;padding:0 14px">'
+    head = "".join(f'<th scope="col" style="padding:0 14px;text-align:right">{h}</th>'
+                   for h in ("SNR", "error", "values that become 0"))
+    rows = "".join(f'<tr><th scope="row" style="text-align:left;font-weight:normal">{r.label}</th>{cell}{r.snr:.1f} dB</td>'
+                   f"{cell}{100 * r.error:.1f} %</td>{cell}{100 * r.zeroed:.0f} %</td></tr>" for r in readings)
+    return (f'<table style="line-height:1.5"><caption style="text-align:left;font-weight:bold">{setting}</caption>'
+            f'<tr><th></th>{head}</tr>{rows}</table>')
+
+
 def explore():
     """Widget: choose a family of data and how heavy its tails are; see every format's SNR move, or not."""
     import ipywidgets as w
@@ -248,9 +259,7 @@ def explore():
         setting = describe(family.value, strength.value)
         listed = ", ".join(f"{r.label} {r.snr:.1f} dB" for r in readings)
         image.value = figure.show(draw(readings, gauss), f"SNR of {len(readings)} formats on {setting}: {listed}.")._repr_html_()
-        words.value = f"<b>{setting}</b>: " + "; ".join(
-            f"{r.label} <code>{r.snr:.1f} dB</code> (error {100 * r.error:.1f} %, {100 * r.zeroed:.0f} % of values become 0)"
-            for r in readings)
+        words.value = _as_table(setting, readings)
 
     def choose(_=None):
         what, stops = FAMILIES[family.value]

@@ -37,7 +37,7 @@ def test_the_tails_are_turned_up(opened, page, shots):
     set_slider(page, ".gb10-snr-strength", ["ArrowRight"])
     said = wait_for_text(page, words, "outlier columns, 20 times larger")
     for r in snr.compute("outlier columns", 20):
-        assert f"{r.label} {r.snr:.1f} dB (error {100 * r.error:.1f} %, {100 * r.zeroed:.0f} % of values become 0)" in said
+        assert f"{r.label} {r.snr:.1f} dB {100 * r.error:.1f} % {100 * r.zeroed:.0f} %" in " ".join(said.split())
     assert picture(page, "snr").get_attribute("src") != before
     assert "on outlier columns, 20 times larger" in picture(page, "snr").get_attribute("alt")
     assert page.locator(".gb10-snr-strength").inner_text().startswith("times larger")
@@ -45,7 +45,7 @@ def test_the_tails_are_turned_up(opened, page, shots):
         use_theme(page, theme)
         photograph(page, ".jp-Cell:has(.gb10-snr-family)", shots / f"quality-snr-{theme}.png")
     page.locator(".gb10-snr-family select").select_option("uniform")
-    wait_for_text(page, words, "uniform:")
+    wait_for_text(page, words, "uniform")
     opened.check()
 
 

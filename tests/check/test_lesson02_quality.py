@@ -29,7 +29,7 @@ def from_notebook(name, kind):
     """The function as the derived notebook defines it, with the helpers that the notebook gives."""
     source = next(s for s in notebooks.sources("02") if s.stem.startswith("03-"))
     cells = [c.source for c in notebooks.derive(source, kind).cells if c.cell_type == "code"]
-    scope = {"torch": torch, "math": math}
+    scope = {"torch": torch, "math": math, "decode_e2m1": decode_e2m1, "encode_e2m1": encode_e2m1}
     for helper in ("def signs(", "def round_e4m3("):
         exec(next(c for c in cells if helper in c), scope)  # noqa: S102 - our own notebook
     exec(next(c for c in cells if c.startswith(f"def {name}(")), scope)  # noqa: S102

@@ -30,6 +30,7 @@ from gb10.check.lesson02 import quality as check
 from gb10.explore import figure, published, repairs, snr, tensors
 from gb10.explore.guess import beside
 from gb10.formats import FP8, NVFP4, variants
+from gb10.formats.elements import decode_e2m1, encode_e2m1
 from gb10.formats.error import relative_rmse
 from gb10.formats.error import snr_db as library_snr_db
 
@@ -83,7 +84,8 @@ my_error = 3         # your guess: RMS of the error in per cent of the RMS of th
 # %%
 for name, codec in (("FP8", FP8), ("NVFP4", NVFP4)):
     back = codec.quantize(x).dequantize()
-    print(f"{name:<6}{codec.bits_per_weight:>4} bits   {library_snr_db(x, back):5.2f} dB   error {relative_rmse(x, back):.2%}")
+    print(f"{name:<6}{codec.bits_per_weight:>4} bits   {library_snr_db(x, back):5.2f} dB"
+          f"   error {relative_rmse(x, back):.2%}")
 print(beside("relative error of NVFP4", my_error, 100 * relative_rmse(x, y), "%"))
 
 # %% [markdown]
@@ -152,7 +154,7 @@ figure.show(snr.draw_table(table), snr.describe_table(table))
 #
 # The explorer lets you turn the tails up yourself. Rings mark each format on Gaussian data, dots where it is now.
 # Choose *outlier columns* and move the slider up to 20: which dots run away, and which stay? Then go on to 100. Every
-# SNR rises again, INT4's, too. Has it become better? Compare what the line below says about zeros.
+# four-bit SNR rises again, INT4's, too. Has it become better? Look at the last column below the picture.
 
 # %%
 snr.explore()
@@ -187,14 +189,15 @@ print(f"{'':<16}{'% of values at step':<22}{'% of error at step':<22}{'block max
 print(f"{'':<16}{'0.5    1    2':<22}{'0.5    1    2':<22}{'power   error'}")
 for name, data in weights.items():
     values, error, power, own = shares(data)
-    print(f"{name:<16}{'{:3}  {:3}  {:3}'.format(*values):<22}{'{:3}  {:3}  {:3}'.format(*error):<22}{power:3} %   {own:3} %")
+    three = "{:3}  {:3}  {:3}".format
+    print(f"{name:<16}{three(*values):<22}{three(*error):<22}{power:3} %   {own:3} %")
 
 # %% [markdown]
-# Compare the last row with the one above. On *uniform* data more than a third of the values lie beyond 4, in the coarse
-# stretch, and make three quarters of the error: there, evenly spaced integers are simply the better grid. On *outlier
-# columns* four fifths of the power sits in the block maxima, and the maxima cause little of the error. The other
-# fifteen lose precision, but they carry little power to lose. The two effects pull in opposite directions as tails
-# grow, and with blocks of 16 they nearly cancel.
+# Compare the last row with the one before it. On *uniform* data more than a third of the values lie beyond 4, in the
+# coarse stretch, and make three quarters of the error: there, evenly spaced integers are simply the better grid. On
+# *outlier columns* four fifths of the power sits in the block maxima, and the maxima cause little of the error. The
+# other fifteen lose precision, but they carry little power to lose. The two effects pull in opposite directions as
+# tails grow, and with blocks of 16 they nearly cancel.
 #
 # That is what independence means here: not that nothing is lost, but that the loss is about the same part of the
 # block's power each time. Mind what SNR hides, though: it asks about power alone. In the explorer, INT4's SNR *rose* at
@@ -236,14 +239,14 @@ for sigma in (1.0, 0.02, 0.001):
 # Uniform data you have seen. There are stronger rivals on Gaussian data, too, in llama.cpp. Its Q4_K gives every 32
 # weights a scale and an offset of six bits each, within blocks of 256; IQ4_NL has sixteen values placed for bell
 # curves; both search for their scales. Q4_0 is plain INT4 that also uses the sixteenth code. These figures are
-# **quoted, not computed here**: they were taken with ggml's C quantizers (gguf 0.19.0) on arrays from this notebook's
-# generator, seed and order, at 1024 × 4096.
+# **quoted, not computed here**: we took them with ggml's own C code (0.25.3, as in llama-cpp-python 0.3.36, no
+# importance matrix; decoded with gguf 0.19.0) on `snr.data(1024, 4096)`, four times the rows that you use.
 #
-# | format | bits | Gauss | Laplace | Student t, 3 | outlier columns | uniform |
-# |---|---|---|---|---|---|---|
-# | Q4_K | 4.5 | 22.9 | 21.5 | 20.7 | 20.3 | 25.3 |
-# | IQ4_NL | 4.5 | 22.4 | 21.1 | 19.9 | 18.4 | 23.9 |
-# | Q4_0 | 4.5 | 21.3 | 19.4 | 17.9 | 16.6 | 23.7 |
+# | format | bits | Gauss | Laplace | Student t, 5 | Student t, 3 | outlier columns | uniform |
+# |---|---|---|---|---|---|---|---|
+# | Q4_K | 4.5 | 22.9 | 21.5 | 21.6 | 20.7 | 20.3 | 25.3 |
+# | IQ4_NL | 4.5 | 22.4 | 21.1 | 21.1 | 19.9 | 18.4 | 23.9 |
+# | Q4_0 | 4.5 | 21.3 | 19.4 | 19.4 | 17.9 | 16.6 | 23.7 |
 #
 # So on Gaussian weights NVFP4 is not the most exact format of 4.5 bits: Q4_K is 2.5 dB, almost half a bit, ahead. What
 # NVFP4 has is that a Blackwell tensor core multiplies it as it is, for weights *and* activations, with scales that take
@@ -269,7 +272,8 @@ for kind, guess in ((tensors.WEIGHT, my_weight_span), (tensors.ACTIVATION, my_ac
     low, high = tensors.span(rows, "NVFP4", kind)
     print(beside(f"NVFP4 on {kind}s, {low:.1f} to {high:.1f} dB: span", guess, high - low, "dB"))
 for r in sorted(rows, key=lambda r: -r.kurtosis)[:3]:
-    print(f"{r.kind} into {r.layer}, kurtosis {r.kurtosis:.0f}:", ", ".join(f"{k} {v:.1f} dB" for k, v in r.snr.items()))
+    print(f"{r.kind} into {r.layer}, kurtosis {r.kurtosis:.0f}:",
+          ", ".join(f"{k} {v:.1f} dB" for k, v in r.snr.items()))
 figure.show(tensors.draw(rows), tensors.describe(rows))
 
 # %% [markdown]
@@ -296,8 +300,6 @@ figure.show(tensors.draw(rows), tensors.describe(rows))
 # tensor scale to be 1.)
 
 # %%
-from gb10.formats.elements import decode_e2m1, encode_e2m1
-
 def round_e4m3(value):
     """A positive number as the nearest E4M3 number, a float."""
     return torch.as_tensor(value).to(torch.float8_e4m3fn).float().item()
@@ -350,7 +352,8 @@ def signs(n):
     return h
 
 print(signs(4))
-print("an outlier:", [8.0, 0.0, 0.0, 0.0], "-> rotated:", (signs(4) @ torch.tensor([8.0, 0, 0, 0]).double() / 2).tolist())
+outlier = torch.tensor([8.0, 0, 0, 0], dtype=torch.float64)
+print("an outlier:", outlier.tolist(), "-> rotated:", (signs(4) @ outlier / math.sqrt(4)).tolist())
 
 # %% [markdown]
 # ### Exercise: through_rotation
@@ -409,7 +412,7 @@ generator = torch.Generator().manual_seed(0)
 block = torch.tensor([[6.0] + [2.3] * 15])           # 6 in front: one grid unit is 1
 draws = torch.stack([variants.stochastic(block, generator).dequantize()[0, 1:] for _ in range(500)])
 nearest = NVFP4.quantize(block).dequantize()[0, 1].item()
-print(f"2.3 to nearest: always {nearest:.1f};  stochastic: mean {draws.mean():.2f}, standard deviation {draws.std():.2f}")
+print(f"2.3 to nearest: always {nearest:.1f}; stochastic: mean {draws.mean():.2f}, deviation {draws.std():.2f}")
 noisy = variants.stochastic(x, generator).dequantize()
 print(f"Gaussian weights: nearest {library_snr_db(x, y):.2f} dB, stochastic {library_snr_db(x, noisy):.2f} dB")
 
@@ -422,13 +425,14 @@ print(f"Gaussian weights: nearest {library_snr_db(x, y):.2f} dB, stochastic {lib
 # ## 7. From a weight to an output
 #
 # A layer computes y = Wx: each output is a sum of hundreds of products. Do errors pile up in it, or average out? Both:
-# with random signs a sum of errors grows exactly as the sum of the products does, so that the *ratio* stays. In W4A4
-# the activations are rounded as well, and their errors come on top.
+# with random signs the sum of the errors grows in the same way as the sum of the products, so that the *ratio* stays.
+# In W4A4 the activations are rounded as well, and their errors come on top.
 #
-# **Predict.** W has an SNR of 20.4 dB and so does x. What is the SNR of y if both are rounded?
+# **Predict.** W has an SNR of 20.4 dB and so does x. By how many dB does the SNR of y lie below that if both are
+# rounded?
 
 # %%
-my_output = 20.4     # your guess: SNR of Wx in dB, W and x rounded to NVFP4
+my_output_loss = 0   # your guess: dB that Wx loses when x is rounded as well as W
 
 # %%
 def output_snr(w, x):
@@ -438,8 +442,9 @@ def output_snr(w, x):
 
 w = layers["1.q_proj", tensors.WEIGHT]
 gauss = torch.randn(1024, w.shape[1], generator=torch.Generator().manual_seed(0))
-print("Gaussian x: W rounded {:.2f} dB, x rounded {:.2f} dB, both {:.2f} dB".format(*output_snr(w, gauss)))
-print(beside("SNR of Wx", my_output, output_snr(w, gauss)[2], "dB"))
+w_only, x_only, both = output_snr(w, gauss)
+print(f"Gaussian x: W rounded {w_only:.2f} dB, x rounded {x_only:.2f} dB, both {both:.2f} dB")
+print(beside("Wx loses", my_output_loss, w_only - both, "dB"))
 
 # %% [markdown]
 # ### Exercise: combined_db
@@ -498,13 +503,14 @@ figure.show(published.draw(figures), published.describe(figures))
 # score. Size isn't everything: Qwen3-8B keeps more than Llama 8B, and the MXFP4 line of Qwen3 goes up and down. Each
 # point is a mean over a few benchmarks, with chance of its own that the picture doesn't show. Here is what repairs
 # bring to whole models: GPTQ, which chooses codes so that the layer's output errs least; AWQ and SmoothQuant, which
-# shift range between activations and weights and were made for integers; and training with the rounding in the loop
-# (QAT, and QAD, which learns from the original model's answers).
+# shift range between activations and weights and were made for integers (here they end below plain rounding); and
+# training with the rounding in the loop (QAT, and QAD, which learns from the original model's answers).
 
 # %%
 for r in figures:
     if r.unit == "score" and r.model.startswith(("Nemotron Super", "AceReason", "Qwen3-30B")):
-        print(f"{r.model:<20}{r.metric:<16}{r.method:<12}{r.baseline:5.1f} -> {r.value:5.1f}  {r.kept:5.1f} % kept  {r.source}")
+        print(f"{r.model:<20}{r.metric:<16}{r.method:<12}{r.baseline:5.1f} -> {r.value:5.1f}"
+              f"  {r.kept:5.1f} % kept  {r.source}")
 
 # %% [markdown]
 # ### An exercise in doubt
@@ -525,14 +531,16 @@ my_verdicts = {"A": True, "B": True, "C": True, "D": True, "E": True, "F": True}
 # %%
 scores = {(r.model, r.metric, r.method): r.value for r in figures}
 tried = [(v, scores[m, k, "PTQ"]) for (m, k, how), v in scores.items() if how == "QAT" and (m, k, "PTQ") in scores]
-ahead = sum(a.value > b.value for a, b in zip(sorted(nvfp4, key=lambda r: r.model), sorted(mxfp4, key=lambda r: r.model)))
+worse = sum(qat < ptq for qat, ptq in tried)
+other = {r.model: r.value for r in mxfp4}
+ahead = sum(r.value > other[r.model] for r in nvfp4)
 evidence = {
-    "A": (False, f"{sum(r.kept > 99 for r in nvfp4)} of {len(nvfp4)} models do, with plain rounding; say which model and how"),
-    "B": (False, f"{table.at('FP8, one scale per tensor', 'Gauss') - table.at('NVFP4', 'Gauss'):.0f} dB lie between them"),
+    "A": (False, f"{sum(r.kept > 99 for r in nvfp4)} of {len(nvfp4)} models do, with plain rounding; which model, and how?"),
+    "B": (False, f"{table.row('FP8, one scale per tensor')[0] - table.row('NVFP4')[0]:.0f} dB lie between them"),
     "C": (False, f"NVFP4 on outlier columns: {move['NVFP4']:+.1f} dB"),
     "D": (True, f"on {ahead} of {len(nvfp4)} models"),
-    "E": (False, f"QAT was below PTQ in {sum(qat < ptq for qat, ptq in tried)} of {len(tried)} published pairs"),
-    "F": (False, "an exam of 30 questions: one is worth 3.3 points, a rise of 2 may be chance (our source is secondary)"),
+    "E": (False, f"QAT was below PTQ in {worse} of {len(tried)} pairs (one paper, which argues for QAD)"),
+    "F": (False, "30 questions: one is worth 3.3 points, a rise of 2 may be chance (our source is secondary)"),
 }
 for letter, (truth, why) in evidence.items():
     print(f"{letter}  you: {my_verdicts.get(letter)!s:<6} evidence: {truth!s:<6} {why}")
