@@ -131,9 +131,9 @@ def explore(values: Sequence[float], amax: float = 0.0):
 
     style = {"description_width": "80px"}
     layout = w.Layout(width="70%")
-    position = w.IntSlider(5, 0, 15, description="position", style=style, layout=layout, continuous_update=False)
+    position = w.IntSlider(5, 0, 15, description="position", style=style, layout=layout)
     times = w.FloatLogSlider(1, base=10, min=0, max=math.log10(LARGEST), step=0.02, description="times", readout_format=".3g",
-                             style=style, layout=layout, continuous_update=False)
+                             style=style, layout=layout)
     image, words = w.HTML(), w.HTML()
     for part, name in ((position, "position"), (times, "times"), (image, "image"), (words, "words")):
         part.add_class(f"gb10-outlier-{name}")

@@ -74,7 +74,8 @@ def draw(t: TwoScales):
     bins = np.arange(-17, 16.01, 0.25)
     for values, colour, label in ((t.wanted, figure.ORANGE, "without a tensor scale"),
                                   (t.wanted_with, figure.BLUE, "with it")):
-        ax.hist(np.clip(np.log2(values), bins[0], bins[-1]), bins=bins, color=colour, alpha=0.8, label=label)
+        ax.hist(np.clip(np.log2(values), bins[0], bins[-1]), bins=bins, color=colour, alpha=0.8, label=label,
+                histtype="stepfilled")
     ax.set(xlabel="block scale that is needed, as a power of two", ylabel="blocks", xlim=(bins[0], bins[-1]),
            title=f"standard deviation {t.sigma:.3g}")
     ax.set_xticks(range(-16, 16, 2), [f"$2^{{{e}}}$" for e in range(-16, 16, 2)])

@@ -83,7 +83,8 @@ figure.show(fig, "Relative error over the number of weights that share a scale, 
 # For pico's well-behaved weights the group hardly matters: sixteen times as many neighbours cost less than two points of
 # error. With outliers the same step, from 16 to 256, multiplies the error by nearly three. A small block is an insurance:
 # it doesn't make good data much better, it confines the damage of bad data. NVFP4 insures 16 at a time for half a bit per
-# weight. MXFP4 insures 32 for a quarter; the usual INT4 insures 128.
+# weight; blocks of 8 would cost a whole bit. MXFP4 insures 32 for a quarter; the usual INT4 insures 128 for an eighth (its
+# scale has 16 bits).
 #
 # ## 2. Drag an outlier through a block
 #
@@ -112,8 +113,8 @@ print(outlier.describe(gone))
 # The outlier sits on 6. A weight that is *t* times smaller sits on 6/*t*, and rounds to zero when that is at most 0.25,
 # half of the smallest step: at *t* = 24. (With the scale rounded to eight bits it can be a little more or less.) The loss
 # begins far earlier: at 4 times the others have the lower half of the codes left, at 12 times three values: −0.5, 0 and
-# 0.5. Move the position as well: it changes who is the victim, never the number of victims. The next block notices
-# nothing.
+# 0.5. Move the position as well: it changes who is the victim, never the number of victims. Other blocks keep their grids,
+# up to the rounding of their scales.
 #
 # ## 3. The scale, step by step
 #
@@ -158,7 +159,7 @@ print("the same in the course's codec:", same)
 # %% [markdown]
 # Line *y* divides by the scale *as stored*, not by the one that was wanted: whoever reads the file knows only the stored
 # one. When rounding made the scale smaller, the largest weight lands above 6 and is clipped; when larger, it lands below
-# 6.
+# 6. And 6 × 448 in *g*? It gives the block with the largest weight of all the scale 448, the largest that E4M3 has.
 #
 # ### Exercise 1: the scale of a block
 #
@@ -240,7 +241,7 @@ figure.show(block_scales.draw_landing(),
 # ## 5. Three formats, the same sixteen weights
 #
 # Now everything together. **INT4** has evenly spaced values −7 … 7 times an FP16 scale, for 128 weights or for 32. The
-# explorer rounds 128 weights in NVFP4, MXFP4 and INT4, and shows the first 16.
+# explorer rounds 128 weights in NVFP4, MXFP4 (rule *floor*) and INT4, and shows the first 16.
 
 # %%
 compare.explore(weight)
@@ -278,7 +279,7 @@ print(beside("sigma 0.001, without", my_small, 100 * t.error, "%"))
 # %% [markdown]
 # The reason is E4M3's floor. Its smallest number is 2⁻⁹ ≈ 0.002, and below 2⁻⁶ its steps no longer shrink with the number
 # (*subnormals*). A block of weights around 0.001 needs a scale near 0.0004. It can't have it; it gets 0.002, and the grid
-# is about five times too coarse. The tensor scale multiplies all block scales of a matrix into E4M3's range: the largest
+# is about five times too coarse. The tensor scale moves all block scales of a matrix into E4M3's range: the largest
 # becomes 448. Drag σ through eight powers of ten, and watch where the block scales fall.
 
 # %%
@@ -420,10 +421,10 @@ check.scale_offset(scale_offset)
 # %% [markdown]
 # ## 8. What a checkpoint really weighs
 #
-# Four bits for the code and 8/16 for the block scale: **4.5 bits per weight**, 28.1 % of BF16's 16 (MXFP4: 4.25, 26.6 %).
-# The tensor scale's four bytes don't count in a matrix of millions. But that holds for the matrices that are quantized.
-# ModelOpt's usual recipe leaves the embedding table and the output matrix (`lm_head`) in BF16, and in a model whose head
-# is *tied* to its embedding, the two are one table, stored once.
+# Four bits for the code and 8/16 for the block scale: **4.5 bits per weight**, 28.1 % of the 16 bits of BF16, in which
+# most models are published (MXFP4: 4.25, 26.6 %). The tensor scale's four bytes don't count in a matrix of millions. But
+# that holds for the matrices that are quantized. ModelOpt's usual recipe leaves the embedding table and the output matrix
+# (`lm_head`) in BF16, and in a model whose head is *tied* to its embedding, the two are one table, stored once.
 #
 # **Predict:** Llama-3.1-8B, about 16 GB in BF16. What per cent of that is its NVFP4 checkpoint?
 
@@ -494,7 +495,7 @@ for exercise in (block_scale, quantize_block, pack, unpack, dequantize, scale_of
 # %% [markdown]
 # So "a quarter of the size" is never right, "28 %" is right for the matrices, and for the file you have to ask what was
 # left out. One of these three, with most of its attention in BF16, is still half as large as the original. That is neither
-# a mistake nor a fraud: somebody measured what accuracy needed. But it is the number that must fit into your memory.
+# a mistake nor a fraud: its authors chose what not to round. But it is the number that must fit into your memory.
 #
 # ## Three things to remember
 #
@@ -502,8 +503,7 @@ for exercise in (block_scale, quantize_block, pack, unpack, dequantize, scale_of
 #    size it has wiped out the other fifteen.
 # 2. NVFP4 rounds three times: the tensor scale to FP32, the block scale to E4M3, the weight to E2M1, each with the result
 #    of the one before. The second scale is there because E4M3 ends at 2⁻⁹; without that rounding it does nothing.
-# 3. Four codes in two bytes are 4 bits, with scales 4.5, with embedding and head 4.7 to 7. Ask which bits somebody
-#    counted.
+# 3. A code has 4 bits, with scales 4.5, with embedding and head 4.7 to 7. Ask which bits somebody counted.
 #
 # **Next step.** Notebook 3, *How good is it?*: the error of every format on every kind of data, and on every tensor of
 # pico.
