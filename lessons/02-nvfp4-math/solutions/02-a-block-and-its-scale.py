@@ -92,8 +92,9 @@ figure.show(fig, "Relative error over the number of weights that share a scale, 
 # The explorer shows a block of `up_proj`. The slider *times* makes the weight at *position* so many times as large as the
 # largest of the other fifteen; the view stays on those fifteen. Grey lines are the values that the block can take.
 #
-# To put one number on it: count the grid values up to the largest that any of the fifteen still reaches. Its binary
-# logarithm is what their four bits are worth: **effective bits**. At best 15 values, 3.9 bits. At worst only zero, 0 bits.
+# To put one number on it: count the grid values, of either sign, up to the largest that any of the fifteen still takes.
+# The binary logarithm of that count is what their four bits are worth: **effective bits**. At best 15 values, 3.9 bits. At
+# worst only zero, 0 bits.
 #
 # **Predict:** how many times as large must the outlier be until all fifteen others are rounded to zero?
 
@@ -235,8 +236,8 @@ figure.show(block_scales.draw_landing(),
 # Table and picture show where a block's largest weight lands. E4M3 keeps it near 6: with eight steps per power of two the
 # scale is off by 1/16 at most. A power of two misses by far more, and one has to choose what to waste. The *floor* rule of
 # the standard lets the largest weight land anywhere from 4 to 8, and whatever exceeds 6 is clipped to it. The *ceil* rule
-# (ModelOpt's for MXFP4) never clips, but the scale may be almost twice too large: nothing reaches the codes for 4 and 6.
-# So "shared exponent" describes MXFP4; NVFP4 shares a scale with a mantissa.
+# (ModelOpt's for MXFP4) never clips, but its scale may be almost twice too large: then nothing reaches the codes for 4 and
+# 6. So "shared exponent" describes MXFP4; NVFP4 shares a scale with a mantissa.
 #
 # ## 5. Three formats, the same sixteen weights
 #
@@ -277,10 +278,11 @@ for sigma in (1, 0.02, 0.001):
 print(beside("sigma 0.001, without", my_small, 100 * t.error, "%"))
 
 # %% [markdown]
-# The reason is E4M3's floor. Its smallest number is 2⁻⁹ ≈ 0.002, and below 2⁻⁶ its steps no longer shrink with the number
-# (*subnormals*). A block of weights around 0.001 needs a scale near 0.0004. It can't have it; it gets 0.002, and the grid
-# is about five times too coarse. The tensor scale moves all block scales of a matrix into E4M3's range: the largest
-# becomes 448. Drag σ through eight powers of ten, and watch where the block scales fall.
+# At σ = 1 the second scale gains nothing; at 0.001 it decides. The reason is E4M3's floor. Its smallest number is 2⁻⁹ ≈
+# 0.002, and below 2⁻⁶ its steps no longer shrink with the number (*subnormals*). A block of weights around 0.001 needs a
+# scale near 0.0004. It can't have it; it gets 0.002, and the grid is about five times too coarse. The tensor scale moves
+# all block scales of a matrix into E4M3's range: the largest becomes 448. Drag σ through eight powers of ten, and watch
+# where the block scales fall.
 
 # %%
 two_scales.explore()
@@ -476,8 +478,10 @@ print(beside("Llama-3.1-8B", my_share, share["Llama-3.1-8B"], "%"))
 sizes.explore()
 
 # %% [markdown]
-# The smaller the model, the larger the share of its tables: the 1B model keeps 43 % of its size, the 70B model 30 %. Tick
-# the box, and both fall to the 28 % of the linear layers; whether one should is a question of accuracy.
+# What counts is the size of the two tables, vocabulary × hidden, against all the rest: the 1B model keeps 43 % of its
+# size, the 70B model 30 %. The mixture of experts keeps even less, because its tables are those of a small model (hidden
+# size 2048, as in the 1B one) beside 128 experts per layer. Tick the box, and all fall to the 28 % of the linear layers;
+# whether one should is a question of accuracy.
 #
 # And published checkpoints? Their recipes often leave more alone than the tables. These three are NVIDIA's own; the sizes
 # are those of their files on the hub, as the project nvfp4-benchmark noted them with the revisions.
@@ -502,7 +506,8 @@ for exercise in (block_scale, quantize_block, pack, unpack, dequantize, scale_of
 # 1. A block scale is an insurance. Sixteen neighbours share the damage of an outlier, never the matrix; at 24 times their
 #    size it has wiped out the other fifteen.
 # 2. NVFP4 rounds three times: the tensor scale to FP32, the block scale to E4M3, the weight to E2M1, each with the result
-#    of the one before. The second scale is there because E4M3 ends at 2⁻⁹; without that rounding it does nothing.
+#    of the one before. The second scale is there because E4M3 reaches only from 2⁻⁹ to 448; where block scales aren't
+#    rounded to E4M3, it does nothing.
 # 3. A code has 4 bits, with scales 4.5, with embedding and head 4.7 to 7. Ask which bits somebody counted.
 #
 # **Next step.** Notebook 3, *How good is it?*: the error of every format on every kind of data, and on every tensor of
