@@ -62,6 +62,13 @@ def canonical(name: str) -> str:
     return short
 
 
+def _format_in(name: str) -> str:
+    """The format that a checkpoint's name ends in: nvidia/Qwen3-8B-NVFP4. What it really keeps is not in a name."""
+    ends = {"-nvfp4": "nvfp4", "-fp4": "nvfp4", "-nvfp4a16": "nvfp4-w4a16", "-fp8": "fp8", "-bf16": "bf16", "-awq": "int4",
+            "-fp8-dynamic": "fp8"}
+    return next((fmt for end, fmt in ends.items() if name.lower().endswith(end)), "")
+
+
 @cache
 def _by_name() -> dict[str, str]:
     names: dict[str, str] = {}
@@ -116,7 +123,7 @@ def model(name: str, hub: bool = True) -> Model:
         return from_folder(path)
     found = _by_name().get(canonical(text)) if text else None
     if found:
-        return _built(found)
+        return replace(_built(found), declared=_format_in(text) or _built(found).declared)
     if hub and re.fullmatch(r"[\w.-]+/[\w.-]+", text):
         from gb10.catalog.hub import fetch
 

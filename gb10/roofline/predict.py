@@ -12,6 +12,7 @@ from gb10.roofline import engines, memory
 from gb10.roofline.decode import decode
 from gb10.roofline.prefill import prefill
 
+BOOT_FREE = 102 * 2**30  # bytes; MiaAI-Lab/GLM-5.3-Flash-EXL3-2x-DGX-Sparks issue #47
 CONTEXT = 1024           # tokens, where none is said: a short prompt and its answer
 
 
@@ -105,10 +106,10 @@ def fit(model: str | Model, weights: str | None = None, kv: str | None = None, m
         decode_tps_limit=dec.limit, efficiency=dec.efficiency, prefill_tps=pre and pre.tps,
         prefill_tps_low=pre and pre.low, prefill_tps_high=pre and pre.high,
         ttft_s=context / pre.tps if pre and context else None,
-        notes=(*notes, *_about(m, fmt, hw, context), *dec.notes, *(pre.notes if pre else ())))
+        notes=(*notes, *_about(m, fmt, hw, context, mem, name), *dec.notes, *(pre.notes if pre else ())))
 
 
-def _about(m: Model, fmt, hw: Machine, context: int) -> list[str]:
+def _about(m: Model, fmt, hw: Machine, context: int, mem: memory.Memory, engine: str) -> list[str]:
     """What to know about this model, format and machine."""
     notes = list(m.notes)
     if m.doubtful:
@@ -119,6 +120,15 @@ def _about(m: Model, fmt, hw: Machine, context: int) -> list[str]:
         notes.append("hybrid: only its attention layers have a KV cache; the others carry a state of fixed size")
     if m.declared and fmt.name != m.declared and m.source and m.source.key in ("local", "hub"):
         notes.append(f"the config declares {m.declared}; counted as {fmt.name}")
+    if hw.name == "gb10" and mem.verdict == "fits" and mem.needed > BOOT_FREE:
+        notes.append("it fits only if the system holds no more than usual: one report finds 102 of 121.69 GiB free right "
+                     "after boot")
+    if hw.name == "gb10" and mem.verdict == "no" and mem.needed < 2 * (mem.available - mem.keep_free):
+        notes.append("two linked Sparks could hold it; no constant is known for their speed (NVIDIA's 11.73 tok/s of "
+                     "Qwen3-235B-A22B in NVFP4 is 0.28 of the limit of two)")
+    if fmt.name == "mxfp4" and engine != "ollama":
+        notes.append("what this engine reads per token of an MXFP4 checkpoint is not documented: published rates of SGLang lie "
+                     "above what 16-bit attention and head would allow")
     if fmt.name.startswith("nvfp4") and hw.compute_capability in ("9.0", "8.9", "8.0"):
         notes.append(f"{hw.title} has no FP4 tensor cores: NVFP4 saves memory there, not arithmetic")
     return notes

@@ -92,6 +92,14 @@ def shipped() -> list[Point]:
     return [predict(r, load()) for r in calibrate.single(calibrate.rows())]
 
 
+def doubtful() -> list[tuple[Point, str]]:
+    """Single-stream GB10 measurements whose decode rate is in doubt, predicted all the same, with the reason: a figure
+    draws them hollow."""
+    rows = {m.id: m for m in catalog.measurements() if m.machine_name == "gb10" and m.batch == 1 and m.weights
+            and m.decode_tps and "decode_tps" in m.spoils}
+    return [(predict(calibrate.row(m), load()), m.reason) for m in rows.values()]
+
+
 def tables() -> dict[str, list[Point]]:
     """The comparisons by name."""
     rows = calibrate.single(calibrate.rows())

@@ -91,6 +91,14 @@ def test_left_out_rows_have_a_reason():
     assert {"b0225", "b0237", "b0238", "b0239", "b0207"} & rows == set()
 
 
+def test_doubtful_rows_can_be_drawn_hollow():
+    by = {p.row.id: (p, why) for p, why in validate.doubtful()}
+    assert by.keys() == {"b0225", "b0238", "b0239"}                      # b0237 is a batch of 64
+    for p, why in by.values():
+        assert p.predicted < p.limit and len(why) > 20
+    assert by["b0238"][0].row.tps > 0.86 * by["b0238"][0].limit          # faster than the memory can be read
+
+
 def test_the_table_is_printed(capsys):
     assert validate.main() == 0
     out = capsys.readouterr().out

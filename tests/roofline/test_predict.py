@@ -155,6 +155,8 @@ def test_notes():
     assert says("40960 tokens at most", "Qwen3-8B", context=50000)
     assert says("hybrid", "Nemotron-3-Super") and says("gguf-mxfp4", "gpt-oss-20b", weights="mxfp4", engine="llama.cpp")
     assert says("no FP4 tensor cores", "Qwen3-8B", weights="nvfp4", machine="h100")
+    assert says("two linked Sparks", "Qwen3-235B-A22B", weights="nvfp4") and not says("two linked", "DeepSeek-V3")
+    assert says("free right after boot", "Llama-3.3-70B", weights="nvfp4", context=8192, batch=24)
     assert says("config.json was not checked", "DeepSeek-R1-Distill-Qwen-14B")
 
 
@@ -183,3 +185,5 @@ def test_names_of_formats_and_engines_are_forgiving():
     assert (a.weights, a.kv, a.engine, a.machine) == ("nvfp4", "bf16", "trtllm", "gb10")
     assert roofline.fit("gpt-oss-20b").weights == "mxfp4" and roofline.fit("Qwen3-8B").weights == "bf16"
     assert roofline.fit("Qwen3-8B", weights="q8_0").engine == "llama.cpp"
+    assert roofline.fit("nvidia/Qwen3-8B-NVFP4").weights == "nvfp4" and roofline.fit("Qwen/Qwen3-8B-FP8").weights == "fp8"
+    assert roofline.fit("nvidia/Qwen3-8B-NVFP4", weights="bf16").weights == "bf16"
