@@ -12,6 +12,7 @@ from gb10.catalog.source import read_json
 
 ATTENTION = {"full_attention", "sliding_attention", "chunked_attention", "attention", "deepseek_sparse_attention"}
 LINEAR = {"linear_attention", "mamba", "mamba2", "conv", "hybrid"}
+MOST_LAYERS = 2000
 NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 GENERATES = ("CausalLM", "ConditionalGeneration", "LMHeadModel", "ImageTextToText", "ForConditionalGeneration")
 UNCOUNTABLE = {"jamba", "bamba", "zamba", "zamba2", "mamba", "mamba2", "falcon_mamba", "recurrent_gemma", "rwkv", "minimax",
@@ -114,6 +115,8 @@ def _cache(c: dict, kind: str) -> Cache:
         window = c.get("sliding_window") or c.get("attention_window_size")
     elif kind == "chunked_attention":
         window = c.get("attention_chunk_size") or c.get("sliding_window")
+    if window is not None and (isinstance(window, bool) or not isinstance(window, int) or window < 1):
+        raise ValueError(f"a window of {window!r} tokens")
     if c.get("kv_lora_rank"):
         return Cache(1, c["kv_lora_rank"] + c["qk_rope_head_dim"] + (c.get("index_head_dim") or 0), window)
     _, nkv, hd = L.heads(c)
@@ -147,7 +150,8 @@ def from_config(config: dict, name: str, **more) -> Model:
     c = _defaults(c, family, nested=any(isinstance(config.get(k), dict) for k in NESTED)) | c | {"model_type": family}
     hidden, vocab = _positive(c, "hidden_size", name), _positive(c, "vocab_size", name)
     if not c.get("layers_block_type") and not c.get("hybrid_override_pattern"):
-        _positive(c, "num_hidden_layers", name)
+        if _positive(c, "num_hidden_layers", name) > MOST_LAYERS:
+            raise NotAModel(f"the config of {name} says {c['num_hidden_layers']} layers: more than any model has.")
     if "mamba_num_heads" not in c:
         _positive(c, "num_attention_heads", name)
     types, notes, width = layer_types(c), [], 0
@@ -203,6 +207,8 @@ def from_config(config: dict, name: str, **more) -> Model:
             notes.append(f"{what} left out: it is in the file, but not read while text is generated")
     if c.get("num_nextn_predict_layers") or c.get("mtp_num_hidden_layers"):
         notes.append("multi-token prediction layers left out: they are read only when speculating")
+    if min(p.params for p in parts) < 0 or min((c.elements for c in caches), default=0) < 0 or state < 0:
+        raise NotAModel(f"the config of {name} has a negative size somewhere: it describes no model.")
     declared, keeps = quantization.declared(config, len(types))
     notes += list(more.pop("notes", ()))
     return Model(

@@ -5,6 +5,7 @@ weights. Counted is the language model; a vision tower, where there is one, is l
 """
 
 import contextlib
+import json
 import logging
 
 import family_defaults
@@ -152,3 +153,20 @@ def test_layers_of_different_experts():
     each = 2 * 512                                                     # up and down, no gate
     assert same.count("experts") == 2 * 8 * 100 * each
     assert other.count("experts") == 8 * (100 + 50) * each
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_oss", "deepseek_v3", "nemotron_h", "qwen3_next", "gemma3_text", "llama4_text"])
+@pytest.mark.parametrize("value", [None, -3, 0, 1.5, "many", [], {}, True, 10**9])
+def test_a_damaged_config_is_a_model_or_one_sentence(tmp_path, name, value):
+    from gb10 import catalog, roofline
+
+    whole = BASE | FAMILIES[name][0] | {"model_type": name, "quantization_config": {"quant_method": "fp8"}}
+    for field in [*whole, "layer_types", "text_config", "sliding_window", "architectures", "block_configs"]:
+        (tmp_path / "config.json").write_text(json.dumps(whole | {field: value}))
+        try:
+            m = catalog.model(str(tmp_path))
+        except ValueError as e:
+            assert "\n" not in str(e) and len(str(e)) > 30, (field, value)
+        else:
+            assert m.params > 0 and all(p.params >= 0 for p in m.parts), (field, value)
+            assert roofline.fit(m).weight_bytes > 0
