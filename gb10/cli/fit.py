@@ -26,17 +26,18 @@ Exit code 0 with the answer, also when it is no; 2 when the question makes no se
 
 
 def add_arguments(parser) -> None:
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a catalogue name, a folder, a config.json, or org/name on the hub")
-    parser.add_argument("--weights", metavar="FORMAT", help="bf16 fp8 nvfp4 nvfp4-w4a16 mxfp4 q4_k_m q8_0 gguf-mxfp4 (default: what "
-                        "the model's own checkpoint is in)")
-    parser.add_argument("--kv", metavar="FORMAT", help="KV cache: bf16 (default) fp8 q8_0 q4_0 nvfp4")
-    parser.add_argument("--machine", default="gb10", metavar="NAME", help="gb10 (default), rtx-5090, b200, … or this, as measured")
-    parser.add_argument("--context", type=int, metavar="N", help="tokens of each sequence (default: 1024)")
-    parser.add_argument("--batch", type=int, default=1, metavar="B", help="sequences at once (default: 1)")
-    parser.add_argument("--engine", metavar="E", help="vllm trtllm sglang llama.cpp ollama (default: llama.cpp for GGUF, else vllm)")
-    parser.add_argument("--bandwidth", type=float, metavar="GB/S", help="with --machine this: its memory bandwidth")
-    parser.add_argument("--list", action="store_true", help="models, machines and formats of the catalogue")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON")
+    add = parser.add_argument
+    add("model", nargs="?", metavar="MODEL", help="a catalogue name, a folder, a config.json, or org/name on the hub")
+    add("--weights", metavar="FORMAT", help="bf16 fp8 nvfp4 nvfp4-w4a16 mxfp4 q4_k_m q8_0 gguf-mxfp4 (default: what the "
+        "model's own checkpoint is in)")
+    add("--kv", metavar="FORMAT", help="KV cache: bf16 (default) fp8 q8_0 q4_0 nvfp4")
+    add("--machine", default="gb10", metavar="NAME", help="gb10 (default), rtx-5090, b200, … or this, as measured")
+    add("--context", type=int, metavar="N", help="tokens of each sequence (default: 1024)")
+    add("--batch", type=int, default=1, metavar="B", help="sequences at once (default: 1)")
+    add("--engine", metavar="E", help="vllm trtllm sglang llama.cpp ollama (default: llama.cpp for GGUF, else vllm)")
+    add("--bandwidth", type=float, metavar="GB/S", help="with --machine this: its memory bandwidth")
+    add("--list", action="store_true", help="models, machines and formats of the catalogue")
+    add("--json", action="store_true", help="print one line of JSON")
 
 
 def run(args) -> int:
@@ -48,9 +49,10 @@ def run(args) -> int:
             print(_json(catalog) if args.json else "\n".join(listing(catalog)))
             return 0
         if args.model is None:
-            raise UserError("which model? './course fit Qwen3-8B --weights nvfp4' for instance; './course fit --list' shows them.")
+            raise UserError("which model? './course fit Qwen3-8B --weights nvfp4' for instance; './course fit --list' "
+                            "shows them.")
         if args.bandwidth is not None and args.machine not in ("this", "here", "local"):
-            raise UserError("--bandwidth goes with --machine this: the other machines' is in the catalogue.")
+            raise UserError("--bandwidth goes with --machine this: that of the others is in the catalogue.")
         machine = catalog.machine(args.machine, args.bandwidth)
         model = catalog.model(args.model)
         answer = roofline.fit(model, weights=args.weights, kv=args.kv, machine=machine, context=args.context,
@@ -68,39 +70,64 @@ def run(args) -> int:
 
 # ---------------------------------------------------------------- for people
 
+GB, GIB = 1e9, 2**30
+
+
+def _size(n: float) -> str:
+    return f"{n / GB:.2f} GB" if abs(n) >= 0.05 * GB else f"{n / 1e6:.1f} MB"
+
+
+def _count(n: int) -> str:
+    return f"{n / 1e9:.2f} billion" if n >= 1e8 else f"{n / 1e6:.2f} million"
+
+
+def _n(x: float) -> str:
+    """Three figures, never as a power of ten."""
+    return f"{x:.0f}" if x >= 100 else f"{x:.3g}"
+
+
 def page(p, machine, model, colour: bool = False) -> list[str]:
-    """The answer as lines: what it is, where the memory goes, how fast, one verdict."""
-    gb, gib = 1e9, 2**30
-    rows = [("weights", f"{p.weight_bytes / gb:.2f} GB", f"{model.params / 1e9:.2f} billion parameters in {p.weights}"),
-            ("KV cache", f"{p.kv_bytes / gb:.2f} GB", f"{p.batch} x {p.context} tokens in {p.kv}"),
-            ("engine", f"{p.overhead_bytes / gb:.2f} GB", "runtime, graphs, activations (an assumption)"),
-            ("left", f"{p.left_bytes / gb:.2f} GB", f"of {p.available_bytes / gb:.1f} GB that programs can see; "
-             + (f"{p.keep_free_bytes / gib:.1f} GiB belong to the system and headroom" if machine.unified
-                else f"{p.keep_free_bytes / gib:.1f} GiB stay free")),
-            ("read per token", f"{p.bytes_per_token / gb:.2f} GB", "weights that a token is multiplied with, and its KV cache"),
-            ("decode", *_speed(p)),
-            ("prefill", f"{p.prefill_tps:.0f} tok/s" if p.prefill_tps else "not known",
-             (f"{p.prefill_tps_low:.0f} to {p.prefill_tps_high:.0f}" + (f"; {p.context} tokens take {p.ttft_s:.2g} s" if p.ttft_s
-              else "")) if p.prefill_tps else "no measurement on such a machine is in the catalogue")]
-    out = [f"{p.model} in {p.weights} on {machine.title}, {roofline_engine(p.engine)}, {p.batch} x {p.context} tokens", ""]
+    """The answer as lines: what it is, where the memory goes, how fast, one verdict, what to know."""
+    from gb10.roofline import ENGINES
+
+    keeps = f"{p.keep_free_bytes / GIB:.1f} GiB "
+    keeps += "belong to the system and headroom" if machine.unified else "stay free"
+    rows = [
+        ("weights", _size(p.weight_bytes), f"{_count(model.params)} parameters in {p.weights}"),
+        ("KV cache", _size(p.kv_bytes), f"{p.batch} x {p.context} tokens in {p.kv}"),
+        ("engine", _size(p.overhead_bytes), "runtime, graphs, activations (an assumption)"),
+        ("left", _size(p.left_bytes), f"of {p.available_bytes / GB:.1f} GB that programs can see; {keeps}"),
+        ("read per token", _size(p.bytes_per_token), "weights that a token is multiplied with, and its KV cache"),
+        ("decode", *_decode(p)),
+        ("prefill", *_prefill(p)),
+    ]
+    out = [f"{p.model} in {p.weights} on {machine.title}, {ENGINES[p.engine]}, {p.batch} x {p.context} tokens", ""]
     out += [f"  {name:<15}{value:>13}   {note}" for name, value, note in rows]
     out += ["", "  " + bar(p), "", _verdict(p, machine, colour)]
-    out += [f"  - {note}" for note in p.notes]
+    for note in p.notes:
+        out += _wrapped(note)
     return out
 
 
-def roofline_engine(name: str) -> str:
-    from gb10.roofline import ENGINES
+def _wrapped(note: str, width: int = 110) -> list[str]:
+    from textwrap import wrap
 
-    return ENGINES[name]
+    return wrap(note, width, initial_indent="  - ", subsequent_indent="    ")
 
 
-def _speed(p) -> tuple[str, str]:
-    limit = f"nothing can beat {p.decode_tps_limit:.4g}"
+def _decode(p) -> tuple[str, str]:
+    limit = f"nothing can beat {_n(p.decode_tps_limit)}"
     if p.decode_tps is None:
         return "no figure", limit
-    together = f" together, {p.decode_tps / p.batch:.3g} each" if p.batch > 1 else ""
-    return f"{p.decode_tps:.3g} tok/s", f"{p.decode_tps_low:.3g} to {p.decode_tps_high:.3g}{together}; {limit}"
+    each = f" together, {_n(p.decode_tps / p.batch)} each" if p.batch > 1 else ""
+    return f"{_n(p.decode_tps)} tok/s", f"{_n(p.decode_tps_low)} to {_n(p.decode_tps_high)}{each}; {limit}"
+
+
+def _prefill(p) -> tuple[str, str]:
+    if p.prefill_tps is None:
+        return "not known", "no measurement on such a machine is in the catalogue"
+    whole = f"; {p.context} tokens take {_n(p.ttft_s)} s" if p.ttft_s else ""
+    return f"{_n(p.prefill_tps)} tok/s", f"{_n(p.prefill_tps_low)} to {_n(p.prefill_tps_high)}{whole}"
 
 
 def bar(p, width: int = 60) -> str:
@@ -120,16 +147,16 @@ def bar(p, width: int = 60) -> str:
 
 
 def _verdict(p, machine, colour: bool) -> str:
-    gib = 2**30
-    spare = (p.left_bytes - p.keep_free_bytes) / gib
-    most = (f"at most {p.largest_context} tokens with {p.batch} at once, or {p.largest_batch} at once of {p.context} tokens")
+    spare = (p.left_bytes - p.keep_free_bytes) / GIB
+    most = f"at most {p.largest_context} tokens with {p.batch} at once, or {p.largest_batch} at once of {p.context} tokens"
     if p.fits == "fits":
         said, shade = f"Fits, with {spare:.1f} GiB to spare: {most}.", "32"
     elif p.fits == "tight":
-        said, shade = f"Tight: {-spare:.1f} GiB too little is left to {'the system' if machine.unified else 'the card'}; {most}.", "33"
+        whom = "the system" if machine.unified else "the card"
+        said, shade = f"Tight: {-spare:.1f} GiB too little is left to {whom}. What fits: {most}.", "33"
     else:
-        wedge = "starting it would wedge the machine" if machine.unified and p.left_bytes < p.keep_free_bytes else "it would not start"
-        said, shade = f"Does not fit: {-spare:.1f} GiB over; {wedge}.", "31"
+        end = "starting it would wedge the machine" if machine.unified else "it would not start"
+        said, shade = f"Does not fit: {-spare:.1f} GiB over; {end}.", "31"
         if p.largest_context or p.largest_batch:
             said += f" What fits: {most}."
     return f"\033[{shade}m{said}\033[0m" if colour else said
@@ -141,7 +168,8 @@ def listing(catalog) -> list[str]:
         size = f"{m.params / 1e9:.2f} B" + (f", {m.params_read / 1e9:.1f} B read per token" if m.moe else "")
         out.append(f"  {m.name:<32}{size:<32}{' '.join(catalog.formats_of(m)) if m.formats else ''}".rstrip())
     out += ["", "Machines:"]
-    out += [f"  {m.name:<22}{m.memory / 2**30:7.1f} GiB {m.bandwidth / 1e9:7.0f} GB/s   {m.title}" for m in catalog.machines().values()]
+    out += [f"  {m.name:<22}{m.memory / GIB:7.1f} GiB {m.bandwidth / GB:7.0f} GB/s   {m.title}"
+            for m in catalog.machines().values()]
     out += ["  this                  the one at hand, with --bandwidth or as lesson 1 measured it", "", "Weight formats:"]
     out += [f"  {f.name:<14}{f.title}" for f in catalog.weight_formats().values()]
     out += ["", "KV cache formats:", "  " + " ".join(catalog.kv_formats())]

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from gb10.catalog import Machine, Model, Source, WeightFormat
 from gb10.catalog.source import source
+from gb10.roofline import calibration
+from gb10.roofline.memory import CHUNK
 
 ATTENTION = 50e12        # FLOP/s of attention over the cache
 PROMPT = 2048            # tokens; shorter prompts are not what the rates were measured with
@@ -88,16 +90,20 @@ class Prefill:
 
 
 def prefill(model: Model, fmt: WeightFormat, machine: Machine, prompt: int, engine: str, depth: int = 0) -> Prefill | None:
-    """Prompt tokens per second for one prompt of this length; None on machines without such measurements."""
+    """Prompt tokens per second for one prompt of this length, but at least of PROMPT; None on machines without such
+    measurements."""
     if not machine.calibrated:
         return None
     r, measured = rate(model, fmt, engine)
-    prompt = max(prompt, 1)
-    tps = [prompt / seconds(model, r.flop_per_token(model), x * 1e12, prompt, depth) for x in (r.tflops, r.low, r.high)]
+    asked, prompt = prompt, max(prompt, PROMPT)              # as they were measured
+    chunks = -(-prompt // CHUNK[engine])                     # each is a step with its fixed time, as in decode
+    fixed = chunks * calibration.load().fixed_ms[engine] / 1e3
+    tps = [prompt / (fixed + seconds(model, r.flop_per_token(model), x * 1e12, prompt, depth))
+           for x in (r.tflops, r.low, r.high)]
     notes = []
     if not measured:
         notes.append(f"no prefill of {engine} with {fmt.name} was published: the rate of {r.engine} stands in")
-    if prompt < PROMPT / 2:
+    if asked < PROMPT / 2:
         notes.append(f"prefill rates were measured with prompts of {PROMPT} tokens or more: short ones are slower")
     return Prefill(*tps, tuple(notes))
 
