@@ -107,7 +107,8 @@ class Blocks:
 
     def _each(self, work: Callable[[int, int, int], int | None]) -> list:
         """[work(pointer to elements, first block, number of blocks)] over all of x."""
-        threads = _threads(self.count)
+        # Strided tensors: torch brings a piece together with all its threads, then one of them goes over it.
+        threads = _threads(self.count) if self.x.is_contiguous() else 1
         size = _stretch(self.count, threads) * BLOCK if self.x.is_contiguous() else PIECE
 
         def one(piece):
