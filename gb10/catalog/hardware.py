@@ -56,6 +56,16 @@ class Machine:
         return self.figure("bandwidth").base
 
     @property
+    def source(self) -> Source:
+        """Where the bandwidth comes from; every figure has its own."""
+        return self.figure("bandwidth").source
+
+    @property
+    def circulating(self) -> tuple[Figure, ...]:
+        """Figures that were published and are wrong, each with the reason in `doubtful`."""
+        return tuple(f for f in self.figures if f.doubtful)
+
+    @property
     def bandwidth_measured(self) -> float | None:
         figure = self.figure("bandwidth_measured")
         return figure.base if figure else None

@@ -149,9 +149,9 @@ def from_config(config: dict, name: str, **more) -> Model:
         raise NotAModel(f"{name} is a {config['architectures'][0]}, not a model that generates text.")
     c = _defaults(c, family, nested=any(isinstance(config.get(k), dict) for k in NESTED)) | c | {"model_type": family}
     hidden, vocab = _positive(c, "hidden_size", name), _positive(c, "vocab_size", name)
-    if not c.get("layers_block_type") and not c.get("hybrid_override_pattern"):
-        if _positive(c, "num_hidden_layers", name) > MOST_LAYERS:
-            raise NotAModel(f"the config of {name} says {c['num_hidden_layers']} layers: more than any model has.")
+    listed = c.get("layers_block_type") or c.get("hybrid_override_pattern")
+    if not listed and _positive(c, "num_hidden_layers", name) > MOST_LAYERS:
+        raise NotAModel(f"the config of {name} says {c['num_hidden_layers']} layers: more than any model has.")
     if "mamba_num_heads" not in c:
         _positive(c, "num_attention_heads", name)
     types, notes, width = layer_types(c), [], 0

@@ -60,13 +60,22 @@ def overhead_bytes(model: Model, engine: str, context: int, batch: int) -> float
     return RUNTIME_GIB[engine] * GIB + activation_bytes(model, engine, context, batch)
 
 
+def loaded_bytes(model: Model, weights: str) -> float:
+    """What the weights take in memory: the files themselves where they are at hand in this format (they hold vision
+    towers too), else what the format's rule gives."""
+    computed = weight_bytes(model, weights)
+    if model.file_bytes and weights == (model.declared or "bf16") and 0.97 < model.file_bytes / computed < 1.5:
+        return float(model.file_bytes)
+    return computed
+
+
 def memory(model: Model, weights: str, kv: str, machine: Machine, context: int, batch: int, engine: str) -> Memory:
     keep = KEEP_FREE, KEEP_LEAST
     if not machine.unified:
         keep = KEEP_DISCRETE
     available = machine.memory
     keep_free, keep_least = (min(share * available, share * 121.6 * GIB) for share in keep)
-    return Memory(weight_bytes(model, weights), kv_bytes(model, kv, context, batch),
+    return Memory(loaded_bytes(model, weights), kv_bytes(model, kv, context, batch),
                   overhead_bytes(model, engine, context, batch), available, keep_free, keep_least)
 
 

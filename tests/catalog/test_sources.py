@@ -78,7 +78,7 @@ def test_a_model_or_format_without_source_is_refused():
 # ---------------------------------------------------------------- known-wrong figures
 
 def wrong(machine, unit):
-    return [f for f in catalog.machine(machine).figures if f.doubtful and f.unit == unit]
+    return [f for f in catalog.machine(machine).circulating if f.unit == unit]
 
 
 def test_b300_has_288_gb_and_36_petaflops_of_eight_are_fp8():

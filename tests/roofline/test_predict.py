@@ -140,6 +140,19 @@ def test_ridge():
         roofline.ridge("strix-halo", "bf16")
 
 
+def test_files_at_hand_are_what_is_loaded():
+    from dataclasses import replace
+
+    m = catalog.model("Qwen3-8B")
+    computed = roofline.weight_bytes(m, "bf16")
+    larger = replace(m, file_bytes=round(computed * 1.1))                # with a vision tower, say
+    assert roofline.fit(larger, weights="bf16").weight_bytes == round(computed * 1.1)
+    assert roofline.fit(larger, weights="nvfp4").weight_bytes == roofline.weight_bytes(m, "nvfp4")
+    assert roofline.fit(larger, weights="bf16").decode_tps == roofline.fit(m, weights="bf16").decode_tps
+    stored_in_fp32 = replace(m, file_bytes=round(computed * 2))
+    assert roofline.fit(stored_in_fp32, weights="bf16").weight_bytes == computed
+
+
 def test_this_machine_is_measured_not_peak():
     hw = catalog.this_machine(bandwidth_gbs=50, memory_bytes=64e9)
     p = roofline.fit("Qwen3-8B", weights="q4_k_m", machine=hw, context=0)
