@@ -52,7 +52,7 @@ class Calibration:
 
 def packing(weights: str) -> str:
     """The group of formats that a weight format is calibrated with."""
-    return {"gguf-mxfp4": "mxfp4", "q4_k_m": "q4", "q4_0": "q4", "nvfp4-w4a16": "nvfp4", "int4": "nvfp4"}.get(weights, weights)
+    return {"gguf-mxfp4": "mxfp4", "q4_k_m": "q4", "q4_0": "q4", "q6_k": "q4", "nvfp4-w4a16": "nvfp4", "int4": "nvfp4"}.get(weights, weights)
 
 
 @cache

@@ -7,7 +7,7 @@ from gb10.catalog import NotPublished, WeightFormat, weight_format
 ENGINES = {"vllm": "vLLM", "trtllm": "TensorRT-LLM", "llama.cpp": "llama.cpp", "ollama": "Ollama", "sglang": "SGLang"}
 _ALIASES = {"tensorrt-llm": "trtllm", "trt-llm": "trtllm", "trt": "trtllm", "llamacpp": "llama.cpp",
             "llama-cpp": "llama.cpp", "llama_cpp": "llama.cpp"}
-_GGUF = {"q4_k_m", "q4_0", "q8_0", "gguf-mxfp4", "bf16"}
+_GGUF = {"q4_k_m", "q4_0", "q6_k", "q8_0", "gguf-mxfp4", "bf16"}
 
 
 def engine(name: str) -> str:

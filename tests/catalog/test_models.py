@@ -69,6 +69,7 @@ def test_sliding_windows(name, sliding, window):
     ("openai/gpt-oss-120b", "gpt-oss-120b"), ("gpt-oss:20b", "gpt-oss-20b"), ("Qwen3-Coder-30B-A3B", "Qwen3-30B-A3B"),
     ("DeepSeek-R1-Distill-Llama-8B", "Llama-3.1-8B-Instruct"), ("Qwen3-4B-Instruct-2507", "Qwen3-4B"),
     ("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-NVFP4", "Nemotron-3-Super-120B-A12B"),
+    ("nvidia/Qwen3.8-27B-NVFP4", "Qwen3.6-27B"), ("Devstral-Small-2507", "Mistral-Small-24B-Instruct-2501"),
     ("nvidia/Qwen3.6-35B-A3B-NVFP4", "Qwen3.6-35B-A3B"), ("Qwen2.5-Coder-7B-Instruct", "Qwen2.5-Coder-7B")])
 def test_names(asked, found):
     assert catalog.model(asked, hub=False).name == found
