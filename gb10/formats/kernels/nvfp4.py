@@ -179,6 +179,8 @@ def _parts(x: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
 
 def _aligned(x: torch.Tensor) -> torch.Tensor:
     """x, its elements side by side, each at a multiple of its size (a view into a file may lie otherwise)."""
+    if x.ndim == 2 and x.stride(0) == 1 < x.stride(1):
+        x = x.t().contiguous().t()               # torch turns over a whole matrix far sooner than a slice of one
     x = x.contiguous()
     return x.clone() if x.data_ptr() % x.itemsize else x
 
