@@ -60,17 +60,22 @@ class NVFP4:
     bits_per_weight = 4 + 8 / BLOCK                # 4.5; the 32 bits per tensor are left out
 
     def __init__(self, packed: torch.Tensor, scales: torch.Tensor, tensor_scale: torch.Tensor | float):
-        tensor_scale = torch.as_tensor(tensor_scale)
-        if packed.dtype != torch.uint8 or scales.dtype != torch.float8_e4m3fn or not tensor_scale.is_floating_point():
+        self.packed, self.scales, self.tensor_scale = packed, scales, _number(tensor_scale)
+        self._check_parts()
+        self.tensor_scale = self.tensor_scale.detach().to(packed.device, torch.float32).reshape(())
+
+    def _check_parts(self) -> None:
+        packed, scales, g = self.packed, self.scales, self.tensor_scale
+        if packed.dtype != torch.uint8 or scales.dtype != torch.float8_e4m3fn or not g.is_floating_point():
             raise ValueError(f"NVFP4 is made of uint8 codes, float8_e4m3fn scales and a float32 tensor scale, not of "
-                             f"{packed.dtype}, {scales.dtype} and {tensor_scale.dtype}")
+                             f"{packed.dtype}, {scales.dtype} and {g.dtype}")
         if packed.ndim == 0 or (*scales.shape[:-1], scales.shape[-1:].numel() * 8) != tuple(packed.shape):
             raise ValueError(f"NVFP4 has one block scale for 8 bytes of codes: packed [..., K/2] and scales [..., K/16], "
                              f"not {tuple(packed.shape)} and {tuple(scales.shape)}")
-        if tensor_scale.numel() != 1:
-            raise ValueError(f"NVFP4 has one tensor scale, not one of shape {tuple(tensor_scale.shape)}")
-        self.packed, self.scales = packed, scales
-        self.tensor_scale = tensor_scale.detach().to(packed.device, torch.float32).reshape(())
+        if packed.device != scales.device:
+            raise ValueError(f"NVFP4 has its codes and scales on one device, not on {packed.device} and {scales.device}")
+        if g.numel() != 1:
+            raise ValueError(f"NVFP4 has one tensor scale, not one of shape {tuple(g.shape)}")
 
     @property
     def shape(self) -> torch.Size:
@@ -93,7 +98,7 @@ class NVFP4:
         if given is not None and not (math.isfinite(given) and given >= 0):
             raise ValueError(f"NVFP4.quantize of a tensor of shape {tuple(x.shape)}: amax is the largest magnitude to "
                              f"assume, a finite number above zero, not {given:g}")
-        loops = fast.loops_for(x, x.dtype)
+        loops = fast.loops_for(x.dtype, x)
         if loops is None:
             magnitude = _magnitudes(x)
             top = magnitude.amax() if x.numel() else x.new_zeros((), dtype=torch.float32)
@@ -116,7 +121,8 @@ class NVFP4:
         """
         if not dtype.is_floating_point:
             raise ValueError(f"NVFP4.dequantize gives floats, not {dtype}")
-        loops = fast.loops_for(self.packed, dtype)
+        self._check_parts()                      # they may have been replaced; the loops trust them
+        loops = fast.loops_for(dtype, self.packed, self.scales, self.tensor_scale)
         if loops is None:
             values = decode_e2m1(self.codes()).unflatten(-1, (-1, BLOCK))
             return (values * (self.scales.float() * self.tensor_scale)[..., None]).reshape(self.shape).to(dtype)
@@ -136,15 +142,15 @@ def round_trip(x: torch.Tensor, amax: torch.Tensor | float | None = None) -> tor
     """
     _check(x)
     x, given = x.detach(), _given(amax, x)
-    loops = fast.loops_for(x, x.dtype)
+    loops = fast.loops_for(x.dtype, x)
     if loops is not None and (given is None or math.isfinite(given)):
         with fast.subnormals(loops):
             blocks = fast.Blocks(loops, x)
             if blocks.finite:
-                return blocks.round_trip(tensor_scale_of(blocks.amax() if given is None else torch.tensor(given)))
+                return blocks.round_trip(tensor_scale_of(blocks.amax() if given is None else _number(given)))
     magnitude = _magnitudes(x)
     if given is not None:
-        top = torch.tensor(given, device=x.device)
+        top = _number(given).to(x.device)
     else:
         top = magnitude.amax() if x.numel() else x.new_zeros((), dtype=torch.float32)
     g = tensor_scale_of(top)
@@ -164,11 +170,17 @@ def _check(x: torch.Tensor) -> None:
                          f"doesn't divide into them: pad it or leave it unquantized")
 
 
+def _number(x: torch.Tensor | float) -> torch.Tensor:
+    """x as a tensor; a Python number in FP32, whatever torch's default dtype and device are."""
+    return x if isinstance(x, torch.Tensor) else torch.as_tensor(x, device="cpu", **(
+        {"dtype": torch.float32} if isinstance(x, float) else {}))
+
+
 def _given(amax: torch.Tensor | float | None, x: torch.Tensor) -> float | None:
     """The caller's amax as an FP32 number."""
     if amax is None:
         return None
-    amax = torch.as_tensor(amax)
+    amax = _number(amax)
     if amax.numel() != 1:
         raise ValueError(f"NVFP4 has one amax for the whole tensor of shape {tuple(x.shape)}, not one of shape "
                          f"{tuple(amax.shape)}")
@@ -183,7 +195,7 @@ def _finite_scale(x: torch.Tensor, top: torch.Tensor, finite: bool, given: float
     if given == 0 and top > 0:
         raise ValueError(f"NVFP4.quantize of a tensor of shape {tuple(x.shape)}: amax is 0, but the tensor holds other "
                          f"values than zero")
-    return tensor_scale_of(top if given is None else torch.tensor(given, device=x.device))
+    return tensor_scale_of(top if given is None else _number(given).to(x.device))
 
 
 def _magnitudes(x: torch.Tensor) -> torch.Tensor:

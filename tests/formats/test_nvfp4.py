@@ -9,6 +9,7 @@ from nvfp4_neighbours import ModelOpt
 
 from gb10.formats import NVFP4
 from gb10.formats.kernels import load
+from gb10.formats.kernels import nvfp4 as fast
 from gb10.formats.nvfp4 import round_trip
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -249,6 +250,27 @@ def test_strides_make_no_difference(path, view, dtype, monkeypatch):
     assert torch.equal(bits(strided.dequantize()), bits(plain.dequantize()))
 
 
+@pytest.mark.parametrize("setting", ["dtype", "device"])
+def test_torchs_defaults_make_no_difference(path, setting):
+    """As while a model is being loaded: the default dtype is BF16, or what is made lands on another device."""
+    x, want = gauss(8, 64), NVFP4.quantize(gauss(8, 64), amax=3.1)
+    fast._constants.cache_clear()
+    if setting == "device" and path == "torch":
+        return                                   # elements.py's tables would be elsewhere: torch's own affair
+    torch.set_default_dtype(torch.bfloat16) if setting == "dtype" else torch.set_default_device("meta")
+    try:
+        got = NVFP4.quantize(x, amax=3.1)
+        decoded, tripped = got.dequantize(), round_trip(x, 3.1)
+        again = NVFP4(got.packed, got.scales, want.tensor_scale.item()).dequantize()
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+        fast._constants.cache_clear()
+    assert torch.equal(got.packed, want.packed) and torch.equal(bits(got.scales), bits(want.scales))
+    assert got.tensor_scale == want.tensor_scale
+    assert all(torch.equal(bits(t), bits(want.dequantize())) for t in (decoded, tripped, again))
+
+
 def test_gradients_stop(path):
     x = gauss(4, 32).requires_grad_()
     q = NVFP4.quantize(x, amax=x.abs().amax())
@@ -300,6 +322,13 @@ def test_a_round_trip_keeps_nan(path):
 def test_parts_that_do_not_fit(packed, scales, g):
     with pytest.raises(ValueError, match="NVFP4"):
         NVFP4(packed, scales, g)
+
+
+def test_parts_replaced_later_are_looked_at_again(path):
+    q = NVFP4.quantize(gauss(4, 32))
+    q.scales = q.scales[:2]
+    with pytest.raises(ValueError, match="one block scale"):
+        q.dequantize()
 
 
 def test_parts_of_any_bits(path):

@@ -25,7 +25,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """`torch.empty(shape, dtype=dtype)` on the CPU."""
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST or not hasattr(mmap, "MADV_FREE"):
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")
     pages = _take(-(-size // PAGE) * PAGE)
     memory = np.frombuffer(pages, np.uint8, size)
     # torch holds on to `memory` as long as any tensor shows it.

@@ -26,21 +26,23 @@ PIECE = 1 << 17                                  # elements of a strided tensor 
 _KINDS = {torch.float32: (0, 32, 0x7F800000), torch.bfloat16: (1, 16, 0x7F80), torch.float16: (2, 16, 0x7C00)}
 _INTEGERS = {16: torch.uint16, 32: torch.uint32}
 _DECODERS = {torch.float32: "decode_fp32", torch.bfloat16: "decode_bf16", torch.float16: "decode_fp16"}
+_SMALL = torch.tensor([1.2e-38], dtype=torch.float32, device="cpu")      # the half of it is subnormal
 _LAST = 2.0 ** -150                              # what is above rounds to an FP32 number, this and below to zero
 
 
 @functools.cache
 def _constants() -> tuple[torch.Tensor, ...]:
     """(the 256 E4M3 numbers, the boundaries as `tables` takes them, the 8 magnitudes, byte -> its two values)."""
-    codes = torch.arange(256)
-    return (torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float(),
-            torch.tensor((*E2M1_BOUNDS, _LAST), dtype=torch.float64), decode_e2m1(torch.arange(8)),
-            torch.stack((decode_e2m1(codes & 15), decode_e2m1(codes >> 4)), dim=1).contiguous())
+    codes = torch.arange(256, device="cpu")
+    return (codes.to(torch.uint8).view(torch.float8_e4m3fn).float(),
+            torch.tensor((*E2M1_BOUNDS, _LAST), dtype=torch.float64, device="cpu"), decode_e2m1(codes[:8]).float(),
+            torch.stack((decode_e2m1(codes & 15), decode_e2m1(codes >> 4)), dim=1).float().contiguous())
 
 
-def loops_for(x: torch.Tensor, dtype: torch.dtype) -> dict[str, Callable] | None:
-    """The loops, if they serve: x is a plain tensor in this machine's memory, and they know elements of `dtype`."""
-    plain = type(x) in (torch.Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.layout == torch.strided
+def loops_for(dtype: torch.dtype, *tensors: torch.Tensor) -> dict[str, Callable] | None:
+    """The loops, if they serve: plain tensors in this machine's memory, and they know elements of `dtype`."""
+    plain = all(type(x) in (torch.Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.layout == torch.strided
+                for x in tensors)
     return load.loops() if plain and dtype in _KINDS else None
 
 
@@ -63,7 +65,7 @@ class Blocks:
 
     def amax(self) -> torch.Tensor:
         """The largest magnitude, FP32 scalar."""
-        return torch.tensor(self.top).to(self.integer).view(self.x.dtype).float()
+        return torch.tensor(self.top, device="cpu").to(self.integer).view(self.x.dtype).float()
 
     def quantize(self, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(packed [..., K/2], scales [..., K/16]) for the tensor scale g."""
@@ -89,7 +91,7 @@ class Blocks:
         d6 = E2M1_MAX * g
 
         def work(x, first, blocks):
-            scales = torch.empty(blocks, dtype=torch.uint8)
+            scales = torch.empty(blocks, dtype=torch.uint8, device="cpu")
             self.block_scales(self.magnitudes.data_ptr() + 4 * first, d6.data_ptr(), scales.data_ptr(), blocks)
             self.snap(x, scales.data_ptr(), thresholds.data_ptr(), values.data_ptr(),
                       out.data_ptr() + self.bytes * BLOCK * first, blocks)
@@ -101,7 +103,7 @@ class Blocks:
         """(thresholds [127, 8] in x's patterns, divisors c [127] FP32), by scale byte; 127 would be NaN."""
         e4m3, bounds, _, _ = _constants()
         c = e4m3[:127] * g
-        thresholds = torch.empty((127, 8), dtype=self.integer)
+        thresholds = torch.empty((127, 8), dtype=self.integer, device="cpu")
         self.tables(c.data_ptr(), bounds.data_ptr(), self.kind, self.infinity, thresholds.data_ptr(), 127)
         return thresholds, c
 
@@ -135,9 +137,6 @@ def dequantize(loops: dict[str, Callable], packed: torch.Tensor, scales: torch.T
 
     _share(threads, work, range(0, blocks, size))
     return out
-
-
-_SMALL = torch.tensor([1.2e-38])                 # the half of it is subnormal
 
 
 @contextmanager
