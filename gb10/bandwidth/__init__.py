@@ -44,7 +44,7 @@ def rate_at(points: Sequence[Point], size: float, kernel: str = "read") -> float
     return max(p.rate for p in mine if abs(p.size / near - 1) < 0.1)
 
 
-def save(rate: float, device: str = "cpu", folder: Path | None = None) -> Path:
+def save(rate: float, folder: Path | None = None) -> Path:
     """Write the measured bytes per second down, for catalog.machine("this"); returns the file."""
     from gb10 import paths
 
@@ -53,7 +53,6 @@ def save(rate: float, device: str = "cpu", folder: Path | None = None) -> Path:
     path = (folder or paths.STATE) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{FILE}.partial-{os.getpid()}")
-    partial.write_text(json.dumps({"read_gbs": round(rate / 1e9, 2), "device": device,
-                                   "measured": date.today().isoformat()}) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps({"read_gbs": round(rate / 1e9, 2), "measured": date.today().isoformat()}) + "\n", encoding="utf-8")
     os.replace(partial, path)
     return path

@@ -6,9 +6,10 @@ import logging
 import time
 from dataclasses import dataclass
 
-# Shape of a Qwen3-1.7B layer, four of its 28 layers, and a small vocabulary: 218 million parameters.
-SHAPE = dict(hidden_size=2048, num_hidden_layers=4, num_attention_heads=16, num_key_value_heads=8, head_dim=128,
-             intermediate_size=6144, vocab_size=4096, max_position_embeddings=4096, tie_word_embeddings=True)
+# Shape of a Qwen3-1.7B layer, four of its 28 layers, and a small vocabulary: 210 million parameters.
+SHAPE = {"hidden_size": 2048, "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+         "intermediate_size": 6144, "vocab_size": 4096, "max_position_embeddings": 4096, "tie_word_embeddings": True}
+LEAST = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 32, "vocab_size": 64}
 
 
 def quiet() -> None:
@@ -31,6 +32,7 @@ def random_model(dtype, device: str = "cpu", seed: int = 0, **shape):
     with torch.device("meta"):
         model = Qwen3ForCausalLM(Qwen3Config(**{**SHAPE, **shape}))
     model = model.to(dtype).to_empty(device=device)
+    model.tie_weights()                      # to_empty gives a tied head memory of its own
     generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():
         for p in model.parameters():
@@ -104,11 +106,10 @@ def matvec(dtype, device: str = "cpu", megabytes: int = 200, repeats: int = 5) -
     return len(many) * each.numel() / best
 
 
-def like(model, **shape):
+def empty_like(model):
     """A model with as many layers as `model` and next to no weights: what one of its steps costs besides the weights."""
-    p, least = next(model.parameters()), dict(hidden_size=32, intermediate_size=32, num_attention_heads=1, num_key_value_heads=1,
-                                              head_dim=32, vocab_size=64)
-    return random_model(p.dtype, p.device.type, num_hidden_layers=model.config.num_hidden_layers, **{**least, **shape})
+    p = next(model.parameters())
+    return random_model(p.dtype, p.device.type, num_hidden_layers=model.config.num_hidden_layers, **LEAST)
 
 
 def _wait(device) -> None:

@@ -140,8 +140,8 @@ def summary(c: Comparison) -> str:
 
 def table(c: Comparison) -> str:
     """The numbers of the figure as an HTML table: one line per configuration, at its shortest context and batch 1."""
-    out = ["<table class='gb10-predicted-table'><tr><th>no.</th><th>model</th><th>format</th><th>engine</th><th>rows</th>"
-           "<th>measured</th><th>predicted (band)</th><th>naive</th><th>first row, source</th></tr>"]
+    heads = ("no.", "model", "format", "engine", "rows", "measured", "predicted (band)", "naive", "first row, source")
+    out = ["<table class='gb10-predicted-table'><tr>", *(f"<th>{h}</th>" for h in heads), "</tr>"]
     published = {m.id: m for m in catalog.measurements()}
     for config, number in c.numbers.items():
         mine = [r for r in c.rows if r.config == config]

@@ -148,6 +148,7 @@ _USERS = (
     Case((100.0, 39.8, 4.5, 10.0), None, "70B in NVFP4, 32k tokens each"),
     Case((100.0, 88.0, 4.0, 0.5), None, "the weights leave nothing"),
     Case((64.0, 40.0, 4.0, 5.0), None, "comes out even"),
+    Case((100.0, 6.0, 4.0, 7.0), None, "a little over eleven"),
     Case((64.0, 46.0, 4.0, 5.0), None, "less than one user's worth"),
 )
 _USER_MISTAKES = (

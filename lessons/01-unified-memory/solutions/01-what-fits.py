@@ -23,8 +23,6 @@
 # The rhythm throughout: you commit to a guess, run the cell, look at both side by side, then read why.
 
 # %%
-import time
-
 from gb10 import catalog, machine, paths, roofline
 from gb10.check import lesson01 as check
 from gb10.explore import fit_bars, memory_now, page_cache
@@ -70,9 +68,10 @@ memory_now.show(("this machine", first))
 # them away as soon as a program needs the room. Pale is memory that holds nothing at all. The black mark is the kernel's own
 # estimate of where "in use" ends: everything to the right of it can be had. It is called **MemAvailable**.
 #
-# How much is blue on a Spark before you start anything? One report finds about 102 of 121.69 GiB free at that point
-# ([MiaAI-Lab, issue 47](https://github.com/MiaAI-Lab)): desktop, services and cache had 20. A Spark without a desktop session
-# leaves more. Whatever it is on yours, it is not available for a model.
+# How much is taken on a Spark before you start anything? One report finds about 102 of 121.69 GiB free right after boot
+# ([MiaAI-Lab, issue 47](https://github.com/MiaAI-Lab/GLM-5.3-Flash-EXL3-2x-DGX-Sparks/issues/47)); desktop, services and what
+# they had read took the other 20. Free is not available, as you will see in a moment, but blue stays blue: whatever it is on
+# your machine, a model can't have it.
 #
 # ## 2. Which instrument to read
 #
@@ -291,12 +290,12 @@ check.kv_bytes(kv_bytes)
 # weigh as much as the model?
 
 # %%
-my_context = 10_000      # your guess, in tokens
+my_context = 10          # your guess, in thousands of tokens
 
 # %%
 per_token = roofline.kv_bytes_per_token(qwen, "bf16")
 print(f"{per_token:,.0f} bytes for each token")
-print(beside("as heavy as the weights", my_context, roofline.weight_bytes(qwen, "nvfp4") / per_token, "tokens"))
+print(beside("as heavy as the weights", my_context, roofline.weight_bytes(qwen, "nvfp4") / per_token / 1000, "thousand tokens"))
 
 # %% tags=["keep_output", "nbval-check-output"]
 print(f"{'':<24}{'KiB per token':>14}{'GiB at 32768':>14}{'GiB, 8 users':>14}   KV in BF16")
@@ -401,8 +400,8 @@ for weights in ("bf16", "fp8", "nvfp4"):
           f"{p.left_bytes / GIB:6.1f} GiB left with one")
 
 # %% [markdown]
-# In BF16 the weights alone are over the edge by 10 GiB, and starting that is how a Spark is wedged. In FP8 there is room for a
-# few users, in NVFP4 for many more. On a machine whose memory is given, bits are users.
+# In BF16 the weights alone are over the edge by 10 GiB, and starting that is how a Spark is wedged. From FP8 to NVFP4 the
+# weights give up 28 GiB, and every 5 GiB of them are one user more. On a machine whose memory is given, bits are users.
 #
 # Last, the setting that you will meet in every compose file of this course. vLLM takes a *share* of the visible memory and
 # fills what the weights leave of it with KV cache, needed or not. This is what its two common settings mean for Qwen3-8B.

@@ -105,10 +105,10 @@ else:
     print("torch sees no CUDA device here: the CPU's memory it is")
 
 # %%
-device = "cuda" if gpu_rate else "cpu"
-rate = gpu_rate or memory_rate
-bandwidth.save(rate, device)
-print(f"./course fit … --machine this now computes with {rate / GB:.1f} GB/s")
+device, rate = ("cuda", gpu_rate) if gpu_rate else ("cpu", memory_rate)
+shared = rate if here.unified_memory else memory_rate
+bandwidth.save(shared)
+print(f"./course fit … --machine this now computes with {shared / GB:.1f} GB/s")
 spark = catalog.machine("gb10")
 for name in ("bandwidth", "bandwidth_measured"):
     f = spark.figure(name)
@@ -186,7 +186,7 @@ print(beside("30B mixture over 70B dense", my_times, limit["Qwen3-30B-A3B"] / li
 # %%
 speed = {dtype: decode.matvec(dtype, device) for dtype in (torch.float32, torch.bfloat16)}
 for dtype, weights in speed.items():
-    print(f"{str(dtype):<16}{weights / 1e9:7.2f} billion weights/s, {weights * dtype.itemsize / GB:7.1f} GB/s")
+    print(f"{dtype!s:<16}{weights / 1e9:7.2f} billion weights/s, {weights * dtype.itemsize / GB:7.1f} GB/s")
 dtype = max(speed, key=speed.get)
 print("the models below run in", dtype)
 
@@ -211,14 +211,17 @@ my_tokens = 30           # your guess, in tokens per second
 # %%
 alone = decode.steps(model)
 print(beside("tokens per second", my_tokens, alone.tokens_per_second))
-print(beside("the same, prediction = bandwidth / bytes", rate / size, alone.tokens_per_second))
-print(f"share of the bandwidth that the model used: {alone.tokens_per_second * size / rate:.2f}")
+product = speed[dtype] * dtype.itemsize
+for label, used in (("memory, read by the plain loop", rate), ("matrix times vector, in torch", product),
+                    ("the whole model", alone.tokens_per_second * size)):
+    print(f"{label:<32}{used / GB:7.1f} GB/s   {used / rate:5.2f} of the memory   {used / size:7.1f} tok/s")
 
 # %% [markdown]
-# That share is called **memory bandwidth utilisation**, and it is the honest mark of an engine. Engines on a Spark reach 0.6 to
-# 0.86 of the documented peak. What you see here depends on how well torch's matrix–vector product streams, on how many threads
-# it uses, and on what else runs meanwhile: with a busy machine it can be far below that. It cannot be above 1, unless the
-# measurement of the bandwidth was disturbed.
+# The first line is the prediction, bandwidth over bytes; the last is what the model did. Its share of the bandwidth is called
+# **memory bandwidth utilisation**, and it is the honest mark of an engine: on a Spark, engines reach 0.6 to 0.86 of the documented
+# peak. The line between them says where the rest went here. If it is close to the last one, torch's matrix–vector product
+# is what doesn't stream as well as the plain loop (on many CPUs it uses one thread), and the model adds little to it. If there
+# is a gap below it, too, that is the model's other work, or another program was busy meanwhile.
 #
 # Now pico, the course's own small model, which does write sense, of a kind. **Predict** before you run: it reads 36 times fewer
 # bytes than the model above. Is it 36 times as fast?
@@ -241,7 +244,7 @@ print(beside("pico, prediction = bandwidth / bytes", rate / pico_size, pico_step
 # which makes it *slower*. The fixed cost can be measured: a model with as many layers as pico, and next to no weights.
 
 # %%
-empty = decode.steps(decode.like(pico), count=40).best
+empty = decode.steps(decode.empty_like(pico), count=40).best
 near = bandwidth.rate_at(points, pico_size) if device == "cpu" else rate
 better = 1 / (empty + pico_size / near)
 print(f"a step with nothing in it: {1e3 * empty:.2f} ms of pico's {1e3 * pico_steps.best:.2f} ms")
@@ -262,7 +265,7 @@ print(beside("pico, fixed cost + bytes / that rate", better, pico_steps.tokens_p
 my_gain = 8              # your guess
 
 # %%
-batches = {1: alone, **{b: decode.steps(model, b, count=6, budget=3) for b in (2, 4, 8, 16)}}
+batches = {1: alone, **{b: decode.steps(model, b, count=10, budget=3) for b in (2, 4, 8, 16)}}
 for b, s in batches.items():
     print(f"{b:>3} users: step {1e3 * s.best:7.1f} ms, {s.tokens_per_second:8.1f} tok/s together, {1 / s.best:7.1f} for each")
 print(beside("16 users over one", my_gain, batches[16].tokens_per_second / alone.tokens_per_second))
@@ -347,16 +350,17 @@ for weights, engine in (("bf16", "vllm"), ("fp8", "sglang"), ("q8_0", "ollama"),
           f"{p.decode_tps_high:.1f})   published: {', '.join(seen) or 'none in the catalogue'}")
 
 # %% [markdown]
-# From 16 bits to 4.5 would be a factor of 3.6. Llama-3.1-8B gets 3.0 in bytes, because its head stays in BF16, and a quarter of
+# From 16 bits to 4.5 would be a factor of 3.6. Llama-3.1-8B gets 3.0 in bytes, because its head stays in BF16, and a fifth of
 # what a token of the NVFP4 model reads is this head. Formats that compress the head too (Q4_K_M does) read about as much, with
 # more bits in the layers. Compare rates of two engines only together with the bytes that each of them reads.
 #
 # ## 6. How wrong is the predictor?
 #
-# The catalogue holds every decode rate on one Spark that the course could find in a public source and may ship. The figure
-# draws each of them over its prediction, one number per model, format and engine; points with the same number are the same at
-# different context lengths. The grey band is 16 % wide to each side. On the right, for comparison, the **naive rule** that most
-# calculators on the web use: active parameters times the bits in the format's name, and the best constant for it.
+# The catalogue ships with some 200 published decode rates on one Spark, each with its source. (Others are kept out of it on
+# purpose, so that there is something to test the predictor on that it has never seen.) The figure draws each over its
+# prediction, one number per model, format and engine; points with the same number are the same at different lengths of
+# context. The grey band is 16 % wide to each side, hollow points are doubtful. On the right, for comparison, the **naive
+# rule**: active parameters times the bits in the format's name, and the constant that suits it best.
 
 # %%
 comparison = predicted.compute()
@@ -415,7 +419,7 @@ check.possible(possible)
 # asks the same of the arithmetic: 2 FLOP per active parameter and token, against the dense peak. What lies above the limit
 # is impossible as it stands; decode above 0.86 of it, where no benchmark of the memory gets, is doubtful.
 #
-# **Predict.** Of the roughly 250 rows: how many claims are impossible or doubtful?
+# **Predict.** The cell judges several hundred claims. How many are impossible or doubtful?
 
 # %%
 my_doubts = 0            # your guess
@@ -423,13 +427,13 @@ my_doubts = 0            # your guess
 # %%
 claims = doubt.claims()
 found = [c for c in claims if c.verdict != doubt.POSSIBLE]
-print(beside("claims", my_doubts, len(found)))
+print(beside(f"of {len(claims)} claims", my_doubts, len(found)))
 for c in found:
-    print(f"{c.id} {c.verdict:<11}{c.what:<8}{c.tps:>9.6g} tok/s, limit {c.limit:>8.4g}   {c.text}")
+    print(f"{c.id} {c.verdict:<11}{c.what:<8}{c.tps:>9,.1f} tok/s, limit {c.limit:>9,.1f}   {c.text}")
 
 # %% [markdown]
-# Each has a story, and none of them need be a lie. The Jetson row at the top of the decode claims is possible only if the output
-# head was quantized as well, which the page doesn't say. The gpt-oss rows of SGLang would be fine if attention had been
+# Each has a story, and none of them need be a lie. The impossible decode rate, of a Jetson, is possible only if the output head
+# was quantized as well, which the page doesn't say. The gpt-oss rows of SGLang would be fine if attention had been
 # quantized. The prefill rows of 65,832 and 23,477 tokens per second are above or at the peak of the chip: most of the prompt was
 # not computed, or the columns mean something else. (The decode column of the same table is fine.) The arithmetic
 # can't tell you what happened. It tells you that you don't know what was measured.
