@@ -1,12 +1,14 @@
 """The three verdicts, and what a learner's code may do to a checker."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
-from gb10.check.verdict import CORRECT, NOT_ATTEMPTED, NOT_YET, Case, Mistake, agree, grade
+from gb10.check.verdict import CORRECT, NOT_ATTEMPTED, NOT_YET, Case, Mistake, agree, grade, one_number
 
 CASES = [Case((2, 3), 5, "small"), Case((10, -4), 6)]
 
@@ -146,3 +148,79 @@ def test_html_is_escaped_and_leaves_the_themes_colours():
 
 def test_long_answers_are_cut():
     assert len(repr(verdict(lambda a, b: "x" * 10_000))) < 800
+
+
+# ---------------------------------------------------------------- answers that are nearly of the right kind
+
+def test_a_function_without_return_is_told_so(capsys):
+    def add(a, b):
+        print(a + b)
+
+    v = verdict(add)
+    assert v.status == NOT_YET and "return" in v.hint and ("gave", "nothing (None)") in v.rows
+
+    def later(a, b):
+        if a == 2:
+            return a + b
+
+    v = verdict(later)
+    assert v.status == NOT_YET and "return" in v.hint
+
+
+def test_an_empty_body_is_not_attempted():
+    def documented(a, b):
+        """The sum."""
+
+    def passed(a, b):
+        pass
+
+    assert verdict(documented).status == verdict(passed).status == NOT_ATTEMPTED
+
+
+def test_a_wrapper_that_hides_its_function_is_not_blamed():
+    def wrap(function):
+        return lambda *a: function(*a)
+
+    assert verdict(wrap(lambda a, b: None)).status == NOT_ATTEMPTED
+
+
+@pytest.mark.parametrize("answer", [Fraction(5), Decimal("5.0")])
+def test_fractions_and_decimals_are_numbers(answer):
+    assert agree(answer, 5) and not agree(answer, 6)
+
+
+def test_what_yields_its_answer_is_a_list():
+    cases = [Case((n,), list(range(n))) for n in (3, 4)]
+    for function in (lambda n: (i for i in range(n)), range, lambda n: map(int, range(n)), lambda n: dict.fromkeys(range(n)).keys()):
+        assert grade("count", function, cases, hint="").status == CORRECT
+    v = grade("count", lambda n: (i + 1 for i in range(n)), cases, hint="from zero")
+    assert ("gave", "[1, 2, 3]") in v.rows and v.hint == "from zero"
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (6, 1), (1, 6)])
+def test_right_numbers_in_another_shape_are_told_so(shape):
+    def count(n):
+        return np.arange(n).reshape(shape)
+
+    v = grade("count", count, [Case((6,), list(range(6)))], hint="general")
+    assert v.status == NOT_YET and "flat row of 6" in v.hint
+    v = grade("count", lambda n: count(n).T + 1, [Case((6,), list(range(6)))], hint="general")
+    assert v.hint == "general"
+
+
+@pytest.mark.parametrize("answer", [[5], (5.0,), np.array([5]), torch.tensor([[5.0]]), [torch.tensor(5)]])
+def test_one_number_in_a_list_counts_where_a_number_is_asked(answer):
+    assert one_number(lambda: answer)() == 5
+    assert grade("five", one_number(lambda: answer), [Case((), 5)], hint="").status == CORRECT
+    assert one_number(lambda: [5, 6])() == [5, 6] and one_number(None) is None
+
+
+def test_a_mistake_that_fits_by_chance_is_not_named():
+    cases = [Case((n,), n * n) for n in range(1, 8)]
+    mistakes = [Mistake(lambda n: 2 * n, "you doubled it")]
+
+    def nearly(n):
+        return 6 if n == 3 else n * n
+
+    assert grade("square", nearly, cases, hint="n times n", mistakes=mistakes).hint == "n times n"
+    assert grade("square", lambda n: 2 * n, cases, hint="n times n", mistakes=mistakes).hint == "you doubled it"

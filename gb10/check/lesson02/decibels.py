@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from gb10.check.verdict import Case, Mistake, Verdict, grade
+from gb10.check.verdict import Case, Mistake, Verdict, grade, one_number
 
 
 def numbers(tensor) -> list[float]:
@@ -29,9 +29,18 @@ def _pairs(x, y):
     return x, y, [a - b for a, b in zip(x, y, strict=True)]
 
 
+def _variance(values) -> float:
+    mean = sum(values) / len(values)
+    return sum((v - mean) ** 2 for v in values)
+
+
 def _snr(x, y) -> float:
     x, y, error = _pairs(x, y)
     return 10 * math.log10(power(x) / power(error))
+
+
+def _by_rows(x, y) -> list[float]:
+    return [_snr(a, b) for a, b in zip(x, y, strict=True)] if x.dim() > 1 else [_snr(x, y)]
 
 
 def _ratio_of(signal, noise, factor=10.0, log=math.log10):
@@ -78,6 +87,20 @@ _SNR_MISTAKES = (
             "the signal is the original x; you took the power of what came back."),
     Mistake(_ratio_of(lambda x, y, e: power(x), lambda x, y, e: sum(e) ** 2),
             "square each error first, then add: otherwise errors of opposite sign cancel."),
+    Mistake(_ratio_of(lambda x, y, e: _variance(x), lambda x, y, e: _variance(e)),
+            "var and std take off the mean first, and with it an error that goes in one direction. Power is the mean of the "
+            "squares as they are."),
+    Mistake(lambda x, y: sum(_by_rows(x, y)) / len(_by_rows(x, y)),
+            "that is the mean of the rows' decibels. First add up the power over all elements, then take one logarithm."),
+    Mistake(lambda x, y: _by_rows(x, y) if x.dim() > 1 else _snr(x, y),
+            "that is one ratio for each row; asked is one for all: add up over everything first (.sum())."),
+    Mistake(lambda x, y: [10 * math.log10(a * a / (d * d)) for a, d in zip(*_pairs(x, y)[::2], strict=True)],
+            "that is one ratio for each element; asked is one for all: add up over everything first (.sum())."),
+    Mistake(_ratio_of(lambda x, y, e: power(x), lambda x, y, e: power(e), 10, math.log2),
+            "that is the logarithm to base 2; decibels use the one to base 10 (math.log10, torch.log10)."),
+    Mistake(lambda x, y: power(_pairs(x, y)[2]) / len(_pairs(x, y)[2]),
+            "that is the error's mean power; hold the power of x against it, and take 10 log10 of the ratio."),
+    Mistake(lambda x, y: round(_snr(x, y)), "right, but rounded: return the number with its decimals."),
     Mistake(_ratio_of(lambda x, y, e: max(map(abs, x)) ** 2, lambda x, y, e: power(e) / len(e)),
             "that is the peak signal-to-noise ratio, which takes the largest value as the signal; here it is the mean "
             "power of x."),
@@ -102,7 +125,7 @@ def snr_db(function: Callable) -> Verdict:
         (_draws(4, 16, noise=8.0), "an error larger than the signal: below 0 dB"),
     )
     return grade(
-        "snr_db", function, [Case(a, _snr(*a), name) for a, name in arguments], mistakes=_SNR_MISTAKES, rel=1e-4,
+        "snr_db", one_number(function), [Case(a, _snr(*a), name) for a, name in arguments], mistakes=_SNR_MISTAKES, rel=1e-4,
         absolute=1e-5,
         hint="three steps: add up x squared over all elements, add up (x - y) squared, and return 10 log10 of the first "
              "over the second, as one number.",
@@ -121,6 +144,7 @@ _ERROR_MISTAKES = (
     Mistake(lambda db: math.exp(-db / 10), "decibels are powers of ten, not of e, and an amplitude takes 20, not 10."),
     Mistake(lambda db: 2 ** (-db / 6.02), "close: 6.02 dB per factor of two is a rounded figure. Use 10 ** (-db / 20), "
                                           "which is exact."),
+    Mistake(lambda db: 2 ** (-db / 6), "close: a factor of two is 6.02 dB, not 6. Use 10 ** (-db / 20), which is exact."),
     Mistake(lambda db: 1 / db, "a decibel is a logarithm: undo it with a power of ten."),
 )
 
@@ -131,7 +155,7 @@ def relative_error(function: Callable) -> Verdict:
         (40.0, "40 dB: the error is a hundredth"), (20.44, ""), (31.53, ""), (6.0206, "one bit: about a half"),
         (0.0, "0 dB: the error is as large as the signal"))]
     return grade(
-        "relative_error", function, cases, mistakes=_ERROR_MISTAKES, rel=1e-5,
+        "relative_error", one_number(function), cases, mistakes=_ERROR_MISTAKES, rel=1e-5,
         hint="solve dB = 20 log10(signal / error) for error / signal.",
         done="20 dB is a tenth, 40 dB a hundredth; each 6.02 dB halve the error.")
 
@@ -155,6 +179,8 @@ _COMBINE_MISTAKES = (
     Mistake(lambda a, b: 10 * math.log10(10 ** (a / 10) + 10 ** (b / 10)),
             "you added the two ratios; what adds up is noise per signal, 10 ** (-dB / 10). The result must be worse "
             "than either."),
+    Mistake(lambda a, b: -20 * math.log10(10 ** (-a / 10) + 10 ** (-b / 10)),
+            "the sum is right, but it is one of powers, and that takes 10 log10, not 20."),
     Mistake(lambda a, b: 10 * math.log10(10 ** (-a / 10) + 10 ** (-b / 10)),
             "the sign: that is noise over signal, in decibels."),
     Mistake(lambda a, b: min(a, b) - 3, "right only where both are equal (and then 3.01): compute it from the powers."),
@@ -171,6 +197,6 @@ def combined_db(function: Callable) -> Verdict:
         ((20.0, 30.0), ""), ((20.44, 20.44), "both as good as NVFP4"), ((20.0, 60.0), "the second nearly exact"),
         ((12.5, 17.0), ""))]
     return grade(
-        "combined_db", function, cases, mistakes=_COMBINE_MISTAKES, rel=1e-5,
+        "combined_db", one_number(function), cases, mistakes=_COMBINE_MISTAKES, rel=1e-5,
         hint="noise per signal is 10 ** (-dB / 10); add the two, and turn the sum back: -10 log10.",
         done="two errors of the same size cost 3.01 dB, half a bit.")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from gb10.check.verdict import Case, Mistake, Verdict, grade
+from gb10.check.verdict import Case, Mistake, Verdict, grade, one_number
 from gb10.formats.elements import E2M1
 from gb10.formats.layouts import scale_offset as _offset
 
@@ -53,6 +53,8 @@ _PACK_MISTAKES = (
             "you added the two codes; shift the odd one up by four bits first (<< 4, or * 16)."),
     Mistake(lambda c: [low | high for low, high in _pairs(c)],
             "the two codes lie on top of each other: shift the odd one up by four bits first (<< 4)."),
+    Mistake(lambda c: [(low + high) << 4 & 255 for low, high in _pairs(c)],
+            "Python reads a + b << 4 as (a + b) << 4: write a + (b << 4), or a | b << 4."),
     Mistake(lambda c: [low | high << 3 for low, high in _pairs(c)], "a code has four bits, sign included: shift by 4, not by 3."),
     Mistake(lambda c: [10 * high + low for low, high in _pairs(c)],
             "ten is for decimal digits; a half-byte has sixteen values: odd * 16 + even."),
@@ -152,8 +154,6 @@ _DEQUANTIZE_MISTAKES = (
             "the codes are not two's-complement integers: look them up in E2M1."),
     Mistake(lambda *a: _decode(*a, value=lambda c: (-1 if c & 8 else 1) * (c & 7)),
             "a code is a position on the grid, not the value itself: code 7 means 6.0."),
-    Mistake(lambda *a: [_decode(*a)[i:i + 16] for i in range(0, 2 * len(a[0]), 16)],
-            "the numbers are right, in rows of 16: asked is one flat row of K weights (.flatten())."),
     Mistake(lambda *a: _decode(*a)[0::2], "every byte holds two weights; you returned one of each pair."),
 )
 
@@ -200,7 +200,7 @@ _OFFSET_MISTAKES = (
 def scale_offset(function: Callable) -> Verdict:
     """scale_offset(m, k, per_row) -> byte offset of the scale of row m, block k; per_row: scales in a row."""
     return grade(
-        "scale_offset", function, _OFFSETS, mistakes=_OFFSET_MISTAKES,
+        "scale_offset", one_number(function), _OFFSETS, mistakes=_OFFSET_MISTAKES,
         hint="tile = m // 128 * (tiles per row, rounded up) + k // 4, of 512 bytes; inside it 16 * (m % 32), plus 4 for each "
              "32 rows above it in the tile, plus k % 4.",
         done="that is where tensor cores look for it; torchao's to_blocked and vLLM put it there.")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from gb10.check.lesson02.decibels import numbers, power
-from gb10.check.verdict import Case, Mistake, Verdict, grade
+from gb10.check.verdict import Case, Mistake, Verdict, grade, one_number
 
 GRID = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
@@ -99,7 +99,7 @@ def better_scale(function: Callable) -> Verdict:
 
     cases = [Case((torch.tensor(b),), _better(b), name) for b, name in _SCALE_BLOCKS]
     return grade(
-        "better_scale", function, cases, mistakes=_SCALE_MISTAKES, rel=1e-6,
+        "better_scale", one_number(function), cases, mistakes=_SCALE_MISTAKES, rel=1e-6,
         hint="for each of 6 and 4: scale = round_e4m3(largest magnitude / it); the block comes back as scale * "
              "round_e2m1(block / scale); add up the squared errors. Return the scale with the smaller sum, as a number.",
         done="that is four-over-six (arXiv 2512.02010) for one block.")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from gb10.check.verdict import Case, Mistake, Verdict, grade
+from gb10.check.verdict import Case, Mistake, Verdict, grade, one_number
 from gb10.formats.elements import E2M1, E2M1_BOUNDS, E4M3_MAX, E4M3_MIN
 
 
@@ -30,7 +30,7 @@ def _scale(block, g, *, amax=None, divide_by=6.0, round_to=_e4m3, low=E4M3_MIN, 
 _BLOCK = [0.085, -0.031, 0.012, -0.214, 0.007, 0.113, -0.098, 0.044, -0.002, 0.119, 0.076, -0.15, 0.021, -0.06, 0.104, 0.091]
 _SCALES = (
     Case((torch.tensor(_BLOCK), 0.0003), None, "an ordinary block: its largest magnitude belongs to a negative weight"),
-    Case((torch.tensor(_BLOCK) * 3, 0.0005), None, "another"),
+    Case((torch.tensor(_BLOCK) * 0.7, 0.0005), None, "another"),
     Case((torch.tensor(_BLOCK) * 1e-6, 0.0003), None, "a tiny block: the scale may not fall below 2^-9, or it would be 0"),
     Case((torch.tensor(_BLOCK) * 20, 0.0003), None, "more than the tensor scale provided for: at most 448"),
     Case((torch.zeros(16), 0.0003), None, "nothing but zeros: 1, so that nobody divides by zero"),
@@ -64,6 +64,8 @@ _SCALE_MISTAKES = (
             "you rounded to a power of two: that is MXFP4's E8M0 scale. NVFP4's E4M3 scale has three mantissa bits."),
     Mistake(lambda b, g: _scale(b, g, round_to=lambda r: torch.tensor(r).bfloat16().item()),
             "you rounded to BF16, sixteen bits. The scale is stored in eight: E4M3, torch.float8_e4m3fn."),
+    Mistake(lambda b, g: _scale(b, g, round_to=lambda r: torch.tensor(r).half().item()),
+            "you rounded to FP16, sixteen bits. The scale is stored in eight: E4M3, torch.float8_e4m3fn."),
     Mistake(lambda b, g: _scale(b, g, round_to=lambda r: torch.tensor(r).to(torch.float8_e5m2).item()),
             "you rounded to E5M2, the other eight-bit float; NVFP4's scale is E4M3, torch.float8_e4m3fn."),
     Mistake(lambda b, g: _scale(b, g, round_to=lambda r: float(round(r))),
@@ -95,7 +97,7 @@ def block_scale(function: Callable) -> Verdict:
     """block_scale(block, tensor_scale) -> the E4M3 scale of a block of 16, as a number; block: float32 tensor [16]."""
     cases = [Case(c.args, _scale(*c.args), c.name) for c in _SCALES]
     return grade(
-        "block_scale", function, cases, mistakes=_SCALE_MISTAKES, rel=1e-6,
+        "block_scale", one_number(function), cases, mistakes=_SCALE_MISTAKES, rel=1e-6,
         hint="largest magnitude of the block, divided by 6 * tensor_scale; 1 if that is 0; clamped to 2^-9 … 448; then "
              "rounded to E4M3 with .to(torch.float8_e4m3fn).float().",
         done="these are the bytes that ModelOpt writes into weight_scale.")
@@ -145,6 +147,12 @@ _CODE_MISTAKES = (
             "those are values; asked are their codes, the positions in E2M1 (code 7 means 6.0)."),
     Mistake(lambda *a: _codes(*a, code=lambda y: min(7, round(y))),
             "you rounded to a whole number, as INT4 does. E2M1's values are 0, 0.5, 1, 1.5, 2, 3, 4, 6."),
+    Mistake(lambda *a: _codes(*a, code=lambda y: min(7, round(y)), sign=lambda c, x: -c if x < 0 else c),
+            "you rounded to a whole number, as INT4 does. E2M1's values are 0, 0.5, 1, 1.5, 2, 3, 4, 6."),
+    Mistake(lambda b, s, g: [math.copysign(E2M1[c & 7], 7.5 - c) * s * g for c in _codes(b, s, g)],
+            "those are weights again, decoded; asked are the codes, 0 to 15."),
+    Mistake(lambda *a: [low | high << 4 for low, high in zip(_codes(*a)[0::2], _codes(*a)[1::2], strict=True)],
+            "those are bytes, two codes in each: that is exercise 3. Here each code stands alone."),
     Mistake(lambda *a: _codes(*a, unit=lambda s, g: s),
             "the tensor scale is missing: divide by scale * tensor_scale."),
     Mistake(lambda *a: _codes(*a, unit=lambda s, g: g),

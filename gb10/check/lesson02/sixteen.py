@@ -6,22 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 
-from gb10.check.verdict import Case, Mistake, Verdict, grade
-
-
-def _single(function: Callable) -> Callable:
-    """The function, with [2] or an array of one element taken for 2: whoever thinks in arrays answers so."""
-    if not callable(function):
-        return function
-
-    @functools.wraps(function)
-    def unwrapped(*args):
-        got = function(*args)
-        plain = got.tolist() if hasattr(got, "tolist") else got
-        return plain[0] if isinstance(plain, (list, tuple)) and len(plain) == 1 else got
-
-    return unwrapped
-
+from gb10.check.verdict import Case, Mistake, Verdict, grade, one_number
 
 # ---------------------------------------------------------------- exercise 1: decode a code
 
@@ -82,7 +67,7 @@ _DECODE_MISTAKES = (
 def decode(function: Callable) -> Verdict:
     """decode(code) -> value of an E2M1 code 0 to 15. Code 8 may come out as 0.0 or -0.0."""
     return grade(
-        "decode", _single(function), _CODES, mistakes=_DECODE_MISTAKES,
+        "decode", one_number(function), _CODES, mistakes=_DECODE_MISTAKES,
         hint="sign = code >> 3, exponent bits e = code >> 1 & 3, mantissa bit m = code & 1; the magnitude is "
              "2^(e − 1) · (1 + m/2), or m/2 where e is 0. Return one number.",
         done="all sixteen codes.")
@@ -183,6 +168,7 @@ def _unlimited(x: float) -> int:
     return int(round(abs(x) / step) + 2 * (step == 1) + 4 * (step == 2)) + 8 * (x < 0)
 
 
+_HAIR = 2.0 ** -40              # less than any test case is away from a tie
 _NEAR = 2.0 ** -20               # FP32 still tells it from the tie: whoever computes in FP32 is right, too
 _NUMBERS = tuple(Case((x,), _encode(x), name) for x, name in (
     (1.0, "a value of the grid"), (6.0, "the largest"), (0.3, ""), (2.9, ""), (1.6, ""), (4.4, ""), (-1.5, "negative"),
@@ -201,6 +187,8 @@ _ENCODE_MISTAKES = (
     Mistake(lambda x: _encode(x, tie="odd"), _TIES + "yours go to the odd one: swap > and >=."),
     Mistake(lambda x: _encode(x, tie="up"), _TIES + "you send them to the larger number, which is away from zero for positive "
                                                     "and toward zero for negative ones. Round the magnitude, then set the sign."),
+    Mistake(lambda x: _encode(x, bounds=(0.25, 0.75 + _HAIR, 1.25, 1.75, 2.5, 3.5, 5.0)), _TIES + "even is said of the code "
+            "and not of the value. 0.75 lies between the codes 1 and 2 (0.5 and 1.0), so it goes to code 2."),
     Mistake(lambda x: _encode(x, tie="down"), _TIES + "you send them to the smaller number. Round the magnitude, then set the "
                                                       "sign."),
     Mistake(lambda x: _encode(x, bounds=_GRID[1:], tie="away"), "that is truncation: you take the next value toward zero. Asked "
@@ -240,7 +228,7 @@ _ENCODE_MISTAKES = (
 def encode(function: Callable) -> Verdict:
     """encode(x) -> code 0 to 15 of the nearest E2M1 value: ties to the even code, saturating at 6, sign bit for x < 0."""
     return grade(
-        "encode", _single(function), _NUMBERS, mistakes=_ENCODE_MISTAKES,
+        "encode", one_number(function), _NUMBERS, mistakes=_ENCODE_MISTAKES,
         hint="take abs(x), count how many of the halfway marks 0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5 it passes (> and >= in turn), "
              "and add 8 if x < 0. Return one number from 0 to 15.",
         done="the same code as ModelOpt's, ties and saturation included.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gb10.check.verdict import Case, Mistake, Verdict, grade
+from gb10.check.verdict import Case, Mistake, Verdict, grade, one_number
 
 
 def _bytes(shapes, vocabulary, hidden, tied, *, bits=4.5, table_bits=16, tables=None):
@@ -26,6 +26,8 @@ _MISTAKES = (
             "that is a quarter of BF16: the block scales are missing, and embedding and head stay in BF16."),
     Mistake(lambda *a: _bytes(*a, table_bits=4.5),
             "you quantized embedding and head as well: in ModelOpt's NVFP4 checkpoints they stay in BF16, two bytes a number."),
+    Mistake(lambda *a: _bytes(*a, bits=36),
+            "4.5 is in bits, and the tables are in bytes: divide the bits of the linear layers by 8."),
     Mistake(lambda *a: 8 * _bytes(*a), "those are bits; a byte has eight."),
     Mistake(lambda *a: _bytes(*a) / 1e9, "that is in GB; asked are bytes."),
     Mistake(lambda *a: _bytes(*a) / 2 ** 30, "that is in GiB; asked are bytes."),
@@ -55,7 +57,7 @@ def checkpoint_bytes(function: Callable) -> Verdict:
     """
     cases = [Case(c.args, _bytes(*c.args), c.name) for c in _CASES]
     return grade(
-        "checkpoint_bytes", function, cases, mistakes=_MISTAKES, rel=1e-3,
+        "checkpoint_bytes", one_number(function), cases, mistakes=_MISTAKES, rel=1e-3,
         hint="sum rows * columns over the shapes, times (4 + 8/16) / 8 bytes; add vocabulary * hidden * 2 bytes for the embedding "
              "and, unless it is tied, the same again for the head.",
         done="tensor scales and norms would add less than a thousandth.")
