@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
+SOURCES = ("build.py", "loops.py", "vectors.py")
 _lock = threading.Lock()
 _loaded: list = []                               # the dictionary of loops or None, once that is known
 
@@ -64,7 +65,7 @@ def _name() -> str:
     import llvmlite.binding as llvm
 
     made = hashlib.sha256()
-    for source in ("loops.py", "build.py"):
+    for source in SOURCES:
         made.update((HERE / source).read_bytes())
     made.update(f"{llvmlite.__version__} {llvm.llvm_version_info} {llvm.get_process_triple()} {llvm.get_host_cpu_name()} "
                 f"{llvm.get_host_cpu_features().flatten()}".encode())
