@@ -151,6 +151,13 @@ def test_threads_make_no_difference(monkeypatch, threads, dtype):
     assert torch.equal(fast.Blocks(load.loops(), x).round_trip(got.tensor_scale), want.dequantize(dtype))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_fails_in_a_thread_is_the_callers_to_know(threads):
+    assert sorted(fast._share(threads, lambda n: n * n, range(50))) == [n * n for n in range(50)]
+    with pytest.raises(MemoryError):
+        fast._share(threads, lambda n: n if n < 7 else exec("raise MemoryError"), range(50))
+
+
 def test_as_many_threads_as_torch_may_use(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)), raising=False)

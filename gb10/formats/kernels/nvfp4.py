@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -108,7 +108,7 @@ class Blocks:
         return thresholds, c
 
     def _each(self, work: Callable[[int, int, int], int | None]) -> list:
-        """[work(pointer to elements, first block, number of blocks)] over all of x."""
+        """work(pointer to elements, first block, number of blocks) of all of x, piece by piece, in any order."""
         # Strided tensors: torch brings a piece together with all its threads, then one of them goes over it.
         threads = _threads(self.count) if self.x.is_contiguous() else 1
         size = _stretch(self.count, threads) * BLOCK if self.x.is_contiguous() else PIECE
@@ -196,9 +196,27 @@ def _stretch(blocks: int, threads: int) -> int:
 
 
 def _share(threads: int, work: Callable, pieces: Iterable) -> list:
-    """[work(piece)] by so many threads."""
-    if threads < 2:
-        return [work(piece) for piece in pieces]
+    """work(piece) of every piece, in any order, by so many threads, this one among them."""
+    pieces, results, failures, lock = iter(pieces), [], [], threading.Lock()
+
+    def run():
+        try:
+            while not failures:
+                with lock:
+                    piece = next(pieces, None)
+                if piece is None:
+                    return
+                results.append(work(piece))
+        except BaseException as e:  # noqa: BLE001 - whatever it is goes on in the caller's thread
+            failures.append(e)
+
     # Started anew each time: threads that wait for work would be missing in a forked process, and it would hang.
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(work, pieces))
+    helpers = [threading.Thread(target=run) for _ in range(threads - 1)]
+    for helper in helpers:
+        helper.start()
+    run()
+    for helper in helpers:
+        helper.join()
+    if failures:
+        raise failures[0]
+    return results
