@@ -81,6 +81,8 @@ class Model:
     formats: tuple[str, ...] = ()        # what it comes in, where only some make sense; () = not restricted
     declared: str = ""                   # the format that its own config.json declares
     keeps: dict = field(default_factory=dict)    # format -> {part kind: bits} where a checkpoint differs from the rule
+    odd_rows: dict = field(default_factory=dict)  # part kind -> shares that GGUF's K-quants can't hold: see rows.py
+    unread: str = ""                     # what its config declares, where that is no format of this course
     file_bytes: int | None = None        # size of the checkpoint on disk, where it is known, in the declared format
     doubtful: str = ""
     notes: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ The formats differ in what they leave alone, which is why active parameters x no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from gb10.catalog.architecture import KINDS, Model
@@ -26,6 +26,7 @@ class WeightFormat:
     source: Source
     only: str = ""             # which models come in it, where not any can
     aliases: tuple[str, ...] = ()
+    odd: dict = field(default_factory=dict)    # K-quants: (bits, bits where a row is no multiple of 256)
 
     @property
     def nominal_bits(self) -> float:
@@ -38,7 +39,16 @@ class WeightFormat:
             return 16
         if kind == "embedding" and model.tied:
             kind = "head"                                    # one table serves both: it is kept as the head is
-        return model.keeps.get(self.name, {}).get(kind, self.bits[kind])
+        kept = model.keeps.get(self.name, {}).get(kind)
+        return kept if kept is not None else self.bits[kind] + self._fallback(kind, model)
+
+    def _fallback(self, kind: str, model: Model) -> float:
+        """What rows that are no multiple of 256 add: llama.cpp keeps them in a larger type."""
+        shares = model.odd_rows.get(kind) if self.odd else None
+        if not shares:
+            return 0.0
+        rest, back = (self.odd[kind],) * 2 if kind in self.odd else (self.odd["rest"], self.odd["down"])
+        return shares[0] * (rest[1] - rest[0]) + shares[1] * (back[1] - back[0])
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,14 @@ def build(name: str, row: dict) -> WeightFormat:
     if missing:
         raise Unsourced(f"format {name} doesn't say what it keeps {', '.join(sorted(missing))} in")
     return WeightFormat(name, row["title"], row["file"], row["computes"], row["bits"],
-                        source(row.get("source"), f"format {name}"), row.get("only", ""), tuple(row.get("aliases", ())))
+                        source(row.get("source"), f"format {name}"), row.get("only", ""), tuple(row.get("aliases", ())), _odd(name, row))
+
+
+def _odd(name: str, row: dict) -> dict:
+    if "odd" not in row:
+        return {}
+    source(row["odd"].get("source"), f"rows of {name} that are no multiple of 256")
+    return {k: tuple(v) for k, v in row["odd"].items() if k != "source"}
 
 
 @cache

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import cache
 
-from gb10.catalog import experts, quantization
+from gb10.catalog import experts, quantization, rows
 from gb10.catalog import layers as L
 from gb10.catalog.architecture import Cache, Model, Part
 from gb10.catalog.source import read_json
@@ -156,8 +156,10 @@ def from_config(config: dict, name: str, **more) -> Model:
         _positive(c, "num_attention_heads", name)
     types, notes, width = layer_types(c), [], 0
     total, caches, routed, state = Counter(), Counter(), Counter(), 0
+    layers_of: dict[str, list[int]] = defaultdict(list)             # which layers hold each kind of tensors
     blocks = c.get("block_configs") or [None] * len(types)
     for i, kind in enumerate(types):
+        before = Counter(total)
         if kind not in ATTENTION | LINEAR | {"moe", "mlp"}:
             raise NotAModel(f"the config of {name} has a layer of type '{kind}', which this course can't count yet.")
         reuses = i >= len(types) - (c.get("num_kv_shared_layers") or 0)         # Gemma 4: an earlier layer's cache
@@ -184,6 +186,9 @@ def from_config(config: dict, name: str, **more) -> Model:
             wide = wide[i] if isinstance(wide, list) else wide * (2 if reuses and c.get("use_double_wide_mlp") else 1)
             total.update(L.mlp(c, wide))
             width = max(width, 3 * wide)
+        for part in total.keys() | {"experts"}:
+            if total[part] > before[part] or (part == "experts" and total["router"] > before["router"]):
+                layers_of[part].append(i)
     total["small"] += L.last_norm(c)
     if family == "gpt2":
         total["small"] += hidden * c.get("max_position_embeddings", 1024)        # learned positions
@@ -209,13 +214,14 @@ def from_config(config: dict, name: str, **more) -> Model:
         notes.append("multi-token prediction layers left out: they are read only when speculating")
     if min(p.params for p in parts) < 0 or min((c.elements for c in caches), default=0) < 0 or state < 0:
         raise NotAModel(f"the config of {name} has a negative size somewhere: it describes no model.")
-    declared, keeps = quantization.declared(config, len(types))
+    declared, keeps = quantization.declared(config, layers_of)
     notes += list(more.pop("notes", ()))
     return Model(
         name=name, family=family, layers=len(types), hidden=hidden, vocab=vocab,
         max_context=int(c.get("max_position_embeddings") or c.get("max_seq_len") or 0), tied=tied, parts=tuple(parts),
         caches=tuple(Cache(n, e, w) for (e, w), n in merged.items() if n), state_elements=state, width=width,
-        attention_flops=_attention_flops(c),
+        attention_flops=_attention_flops(c), odd_rows=rows.odd_rows(c),
+        unread=quantization.method(config) if quantization.stated(config) and not declared else "",
         declared=more.pop("declared", declared), keeps=more.pop("keeps", None) or keeps, notes=tuple(notes), **more)
 
 

@@ -110,7 +110,7 @@ def test_nothing_is_computed_with_a_doubtful_figure():
 def test_machines(name, gb, gbs):
     m = catalog.machine(name)
     assert (m.figure("memory_nominal").value, m.bandwidth) == (gb, gbs * 1e9)
-    assert 0.84 * gb * 1e9 < m.memory < gb * 2**30                  # a GB of memory chips is a GiB
+    assert 0.84 * gb * 1e9 < m.memory <= (192 if name == "b200" else gb) * 2**30      # a GB of memory chips is a GiB
 
 
 def test_this_machine_as_measured(tmp_path, monkeypatch):
@@ -148,3 +148,10 @@ def test_no_usable_measurement_is_above_the_dense_peak():
     for m in catalog.measurements():
         if m.machine_name == "gb10" and m.usable("prefill_tps"):
             assert 2 * (m.params_active or 0) * m.prefill_tps < catalog.machine("gb10").flops("nvfp4"), m.id
+
+
+@pytest.mark.parametrize(("name", "mib"), [("h100", 81559), ("h200", 143771), ("b200", 183359), ("rtx-pro-6000", 97887),
+                                           ("rtx-5090", 32607), ("mac-studio", 512 * 1024), ("m4-max", 128 * 1024)])
+def test_visible_memory_is_what_the_driver_shows(name, mib):
+    m = catalog.machine(name)
+    assert m.memory == pytest.approx(mib * 2**20) and m.figure("memory_visible").source.url
