@@ -1,43 +1,17 @@
-"""Explorer: how large a checkpoint really is, from the shapes of its matrices."""
+"""Explorer: how large a checkpoint really is, from what the catalogue knows of its tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 
+from gb10 import catalog
+from gb10.catalog import Model
 from gb10.explore import figure
 
-HUB = "https://huggingface.co/{}/blob/main/config.json"
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The numbers of a config.json that decide its size. `source` is the hub's name of the model."""
-
-    source: str
-    hidden: int
-    intermediate: int            # of one expert, where there are experts
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocabulary: int
-    tied: bool = False           # the embedding table serves as output matrix, and is stored once
-    experts: int = 0
-    qk_norm: bool = False        # Qwen3: a norm for the heads of queries and keys
-
-    @property
-    def url(self) -> str:
-        return HUB.format(self.source)
-
-
-MODELS: Mapping[str, Architecture] = {
-    "Llama-3.2-1B": Architecture("meta-llama/Llama-3.2-1B", 2048, 8192, 16, 32, 8, 64, 128256, tied=True),
-    "Llama-3.1-8B": Architecture("meta-llama/Llama-3.1-8B", 4096, 14336, 32, 32, 8, 128, 128256),
-    "Qwen3-8B": Architecture("Qwen/Qwen3-8B", 4096, 12288, 36, 32, 8, 128, 151936, qk_norm=True),
-    "Qwen3-30B-A3B": Architecture("Qwen/Qwen3-30B-A3B", 2048, 768, 48, 32, 4, 128, 151936, experts=128, qk_norm=True),
-    "Llama-3.3-70B": Architecture("meta-llama/Llama-3.3-70B-Instruct", 8192, 28672, 80, 64, 8, 128, 128256),
-}
+MODELS = ("Llama-3.2-1B", "Llama-3.1-8B", "Qwen3-8B", "Qwen3-30B-A3B", "Llama-3.3-70B")      # names in the catalogue
+FORMATS = ("BF16", "FP8", "NVFP4", "MXFP4")
+LINEAR = ("attention", "mixer", "ffn", "experts", "shared")    # what gets the format; see gb10.catalog.KINDS
 
 
 @dataclass(frozen=True)
@@ -59,27 +33,9 @@ PUBLISHED = (
 PUBLISHED_SOURCE = "https://github.com/sch0tten/nvfp4-benchmark/blob/5425f08197812fa614fce318baa6e0f177e3c950/configs/models.yaml"
 
 
-def from_config(config: Mapping, source: str = "") -> Architecture:
-    """The Architecture of a Llama or Qwen3 config.json; raises KeyError for one that lacks a number."""
-    heads = config["num_attention_heads"]
-    return Architecture(source, config["hidden_size"], config.get("moe_intermediate_size") or config["intermediate_size"],
-                        config["num_hidden_layers"], heads, config["num_key_value_heads"],
-                        config.get("head_dim") or config["hidden_size"] // heads, config["vocab_size"],
-                        bool(config.get("tie_word_embeddings")), config.get("num_experts") or 0,
-                        config.get("model_type", "").startswith("qwen3"))
-
-
-def linear_shapes(a: Architecture) -> list[tuple[int, int]]:
-    """(rows, columns) of every matrix that NVFP4 touches: attention and feed-forward of all layers."""
-    q, kv = a.heads * a.head_dim, a.kv_heads * a.head_dim
-    attention = [(q, a.hidden), (kv, a.hidden), (kv, a.hidden), (a.hidden, q)]
-    feed_forward = [(a.intermediate, a.hidden), (a.intermediate, a.hidden), (a.hidden, a.intermediate)]
-    return a.layers * (attention + max(1, a.experts) * feed_forward)
-
-
 @dataclass(frozen=True)
 class Size:
-    """Bytes of a checkpoint by part; scales are counted where they belong."""
+    """Bytes of a checkpoint by part; block scales are counted where they belong."""
 
     linear: int
     embedding: int
@@ -96,31 +52,25 @@ class Size:
         return 8 * self.total / self.parameters
 
 
-BITS = ("BF16", "FP8", "NVFP4", "MXFP4")
+def bits_of(name: str) -> float:
+    """Bits per weight in a format of FORMATS, block scales included. Raises ValueError for another."""
+    if name not in FORMATS:
+        raise ValueError(f"a format is one of {', '.join(FORMATS)}, not {name!r}")
+    return catalog.weight_format(name.lower()).nominal_bits
 
 
-def bytes_of(rows: int, columns: int, name: str) -> int:
-    """Bytes of one matrix in a format of BITS, its scales included."""
-    n = rows * columns
-    if name == "BF16":
-        return 2 * n
-    if name == "FP8":
-        return n + 4                                    # and one FP32 scale
-    if name == "NVFP4":
-        return n // 2 + n // 16 + 4                     # codes, a byte per block of 16, one FP32 scale
-    if name == "MXFP4":
-        return n // 2 + n // 32                         # codes, a byte per block of 32
-    raise ValueError(f"a format is one of {', '.join(BITS)}, not {name!r}")
+def compute(model: Model | str, name: str, everything: bool = False) -> Size:
+    """The checkpoint of a model (or of the catalogue's model of that name) with all its linear layers in a format of
+    FORMATS; embedding and head stay BF16 unless `everything`.
 
-
-def compute(a: Architecture, name: str, everything: bool = False) -> Size:
-    """The checkpoint with its linear layers in a format of BITS; embedding and head stay BF16 unless `everything`."""
-    shapes = linear_shapes(a)
-    table = bytes_of(a.vocabulary, a.hidden, name if everything else "BF16")
-    norms = a.layers * (2 * a.hidden + (2 * a.head_dim if a.qk_norm else 0)) + a.hidden
-    rest = norms + a.layers * a.experts * a.hidden
-    parameters = sum(n * k for n, k in shapes) + a.vocabulary * a.hidden * (1 if a.tied else 2) + rest
-    return Size(sum(bytes_of(n, k, name) for n, k in shapes), table, 0 if a.tied else table, 2 * rest, parameters)
+    The scales of whole tensors, four bytes for each matrix, are left out. For BF16, FP8 and NVFP4 the total is that of
+    roofline.weight_bytes; MXFP4 differs, since there it means the experts alone, as it is published.
+    """
+    model = catalog.model(model) if isinstance(model, str) else model
+    bits, table = bits_of(name), bits_of(name if everything else "BF16")
+    in_bytes = {"linear": bits * model.count(*LINEAR), "embedding": table * model.count("embedding"),
+                "head": table * model.count("head"), "rest": 16 * model.count("router", "small")}
+    return Size(*(int(b / 8) for b in in_bytes.values()), model.params)
 
 
 def describe(model: str, name: str, size: Size, bf16: Size) -> str:
@@ -132,12 +82,12 @@ def describe(model: str, name: str, size: Size, bf16: Size) -> str:
 
 def draw(model: str, everything: bool, chosen: str):
     """Figure: one stacked bar for each format, as a share of BF16."""
-    a = MODELS[model]
+    a = catalog.model(model)
     whole = compute(a, "BF16").total
     fig, ax = figure.new(9, 2.6)
     parts = (("linear", figure.BLUE, "linear layers"), ("embedding", figure.ORANGE, "embedding"), ("head", "#e8b98a", "head"))
     parts = parts[:2] if a.tied else parts
-    for row, name in enumerate(reversed(BITS)):
+    for row, name in enumerate(reversed(FORMATS)):
         size, left = compute(a, name, everything), 0.0
         for part, colour, label in parts:
             share = 100 * getattr(size, part) / whole
@@ -147,7 +97,7 @@ def draw(model: str, everything: bool, chosen: str):
         ax.text(left + 1, row, f"{size.total / 1e9:.2f} GB, {100 * size.total / whole:.1f} %", va="center", fontsize=9,
                 fontweight="bold" if name == chosen else None)
     ax.axvline(25, color=figure.GREY, linewidth=1, linestyle="--")
-    ax.set(yticks=range(len(BITS)), yticklabels=list(reversed(BITS)), xlim=(0, 125), xlabel="% of the BF16 checkpoint; dashed: 25 %",
+    ax.set(yticks=range(len(FORMATS)), yticklabels=list(reversed(FORMATS)), xlim=(0, 125), xlabel="% of the BF16 checkpoint; dashed: 25 %",
            title=model)
     ax.set_xticks(range(0, 101, 25))
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
@@ -159,21 +109,22 @@ def explore():
     import ipywidgets as w
 
     style = {"description_width": "70px"}
-    model = w.Dropdown(options=list(MODELS), value="Llama-3.1-8B", description="model", style=style)
-    name = w.Dropdown(options=BITS, value="NVFP4", description="format", style=style)
+    model = w.Dropdown(options=MODELS, value="Llama-3.1-8B", description="model", style=style)
+    name = w.Dropdown(options=FORMATS, value="NVFP4", description="format", style=style)
     everything = w.Checkbox(value=False, description="embedding and head, too", indent=False)
     image, words = w.HTML(), w.HTML()
     for part, hook in ((model, "model"), (name, "format"), (everything, "everything"), (image, "image"), (words, "words")):
         part.add_class(f"gb10-sizes-{hook}")
 
     def update(_=None):
-        a = MODELS[model.value]
+        a = catalog.model(model.value)
         says = describe(model.value, name.value, compute(a, name.value, everything.value), compute(a, "BF16"))
         image.value = figure.show(draw(model.value, everything.value, name.value),
                                   f"Stacked bars: the checkpoint's size in four formats. {says}.")._repr_html_()
-        words.value = f'{says}. Numbers from <a href="{a.url}" target="_blank">its config.json</a>.'
+        words.value = f'{says}. Architecture: <a href="{a.source.url}" target="_blank">{escape(a.source.what)}</a>.'
 
     for control in (model, name, everything):
         control.observe(update, "value")
     update()
-    return w.VBox([w.HBox([model, name, everything]), image, words])
+    controls = w.HBox([model, name, everything], layout=w.Layout(flex_flow="row wrap"))
+    return w.VBox([controls, image, words])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_explore import ink
 
-from gb10 import paths, quantize
+from gb10 import catalog, paths, quantize, roofline
 from gb10.explore import block_scales, compare, figure, outlier, sizes, two_scales
 from gb10.formats import INT4, MXFP4, NVFP4
 from gb10.formats.error import relative_rmse
@@ -228,22 +228,33 @@ def test_the_sigma_widget_follows():
 # ---------------------------------------------------------------- sizes
 
 def test_pico_is_computed_to_the_byte():
-    import json
-
-    config = json.loads((paths.PICO / "config.json").read_text())
     there = quantize.inspect_tensors(paths.PICO)
-    size = sizes.compute(sizes.from_config(config), "BF16")
+    size = sizes.compute(catalog.model(str(paths.PICO)), "BF16")
     assert size.total == sum(t.bytes for t in there)
     assert size.embedding == next(t.bytes for t in there if "embed" in t.name) and size.head == 0
-    linear = [t.shape for t in there if len(t.shape) == 2 and "embed" not in t.name]
-    assert sorted(sizes.linear_shapes(sizes.from_config(config))) == sorted(linear)
+    linear = [t for t in there if len(t.shape) == 2 and "embed" not in t.name]
+    assert size.linear == sum(t.bytes for t in linear)
 
 
 def test_nvfp4_bytes_are_those_of_the_codec(weight):
-    assert sizes.bytes_of(*weight.shape, "NVFP4") == NVFP4.quantize(weight).nbytes
-    assert sizes.bytes_of(*weight.shape, "MXFP4") == MXFP4.quantize(weight).nbytes
+    assert weight.numel() * sizes.bits_of("NVFP4") / 8 == NVFP4.quantize(weight).nbytes - 4      # the tensor scale
+    assert weight.numel() * sizes.bits_of("MXFP4") / 8 == MXFP4.quantize(weight).nbytes
     with pytest.raises(ValueError, match="MXFP4"):
-        sizes.bytes_of(16, 16, "INT3")
+        sizes.bits_of("INT3")
+
+
+@pytest.mark.parametrize("name", sizes.MODELS)
+def test_sizes_are_those_of_the_predictor(name):
+    for fmt in ("BF16", "FP8", "NVFP4"):
+        size, kinds = sizes.compute(name, fmt), roofline.weight_bytes_by_kind(catalog.model(name), fmt.lower())
+        assert size.total == roofline.weight_bytes(catalog.model(name), fmt.lower())
+        assert size.embedding == kinds["embedding"] and size.head == kinds.get("head", 0)
+    experts = roofline.weight_bytes_by_kind(catalog.model(name), "mxfp4").get("experts")
+    assert experts is None or experts < sizes.compute(name, "MXFP4").linear
+
+
+def test_every_kind_of_tensor_has_its_place():
+    assert set(sizes.LINEAR) | {"embedding", "head", "router", "small", "aside"} == set(catalog.KINDS)
 
 
 # Parameters as in the models' safetensors index on the hub.
@@ -251,7 +262,7 @@ def test_nvfp4_bytes_are_those_of_the_codec(weight):
     ("Llama-3.2-1B", 1_235_814_400, 43.4), ("Llama-3.1-8B", 8_030_261_248, 37.5), ("Qwen3-8B", 8_190_735_360, 39.0),
     ("Qwen3-30B-A3B", 30_532_122_624, 29.6), ("Llama-3.3-70B", 70_553_706_496, 30.3)])
 def test_models_have_their_published_number_of_parameters(name, parameters, share):
-    a = sizes.MODELS[name]
+    a = catalog.model(name)
     bf16, nvfp4 = sizes.compute(a, "BF16"), sizes.compute(a, "NVFP4")
     assert bf16.parameters == parameters and bf16.total == 2 * parameters and bf16.bits_per_weight == 16
     assert 100 * nvfp4.total / bf16.total == pytest.approx(share, abs=0.06)
@@ -273,8 +284,8 @@ def test_the_sizes_widget_follows():
     for m, f, e in (("Llama-3.1-8B", "NVFP4", True), ("Llama-3.2-1B", "NVFP4", False),
                     ("Qwen3-30B-A3B", "FP8", True)):
         model.value, name.value, everything.value = m, f, e
-        size = sizes.compute(sizes.MODELS[m], f, e)
-        assert f"{size.total / 1e9:.2f} GB" in words.value and sizes.MODELS[m].url in words.value
+        size = sizes.compute(m, f, e)
+        assert f"{size.total / 1e9:.2f} GB" in words.value and catalog.model(m).source.url in words.value
         assert f"{m} in {f}" in image.value and image.value not in seen
         seen.add(image.value)
     assert ink(figure.png(sizes.draw("Llama-3.2-1B", False, "NVFP4"))) > 0.05

@@ -16,7 +16,7 @@
 #
 # | rung | what it takes | what is different there |
 # |---|---|---|
-# | laptop | 2 cores, 8 GB, no GPU | nothing: this is arithmetic |
+# | laptop | 2 cores, 2 GB of free memory; no GPU | nothing: this is arithmetic |
 # | spark | one GB10 | nothing. Its tensor cores read these very codes |
 # | rack | several Sparks, B200 or B300 | nothing |
 
@@ -68,8 +68,9 @@ bits.toggler(code=5)
 #
 # $$(-1)^s \cdot 2^{0} \cdot \frac{m}{2} \qquad \text{for } e = 0$$
 #
-# That gives 0 and 0.5. FP16 and FP32 have the same exception, with about a thousand and eight million subnormal numbers;
-# E2M1 has one, 0.5. It halves what would be a gap between 0 and 1, so that the grid has even steps from 0 to 2.
+# That gives 0 and 0.5. The usual floats of 16 and 32 bits, FP16 and FP32, have the same exception, with about a thousand and
+# eight million subnormal numbers above zero; E2M1 has one, 0.5. It halves what would be a gap between 0 and 1, so that the
+# grid has even steps from 0 to 2.
 #
 # ### Exercise 1: decode a code
 #
@@ -119,11 +120,12 @@ print("have they the same sign bit?", torch.tensor(-0.0).signbit().item() == tor
 # A sixteenth of the codes is a lot to spend on a second zero. What it buys is simplicity: negating a number flips one bit,
 # and a multiplier can treat sign and magnitude apart. (Integers in two's complement have one zero, but then −8 has no +8.)
 #
-# Which zero do you get? Programs differ here, and that matters when you compare checkpoints byte by byte. NVIDIA's ModelOpt
-# sets the sign bit for whatever is below zero. So a small negative number is rounded to code 8, while −0.0, which is
-# not *below* zero, becomes code 0. The table shows code 8 as the format defines it, −0.0; ModelOpt reads it as +0.0. The
-# course does as ModelOpt does, bit for bit; its tests compare the two. (torchao keeps the sign of −0.0; ggml's quantizer
-# never writes a code 8.)
+# Which zero do you get? Programs differ here, and that matters when you compare checkpoints (the files in which models are
+# stored) byte by byte. ModelOpt, NVIDIA's library for quantizing models, sets the sign bit for whatever is below zero. So
+# a small negative number is rounded to code 8, while −0.0, which is not *below* zero, becomes code 0. The table shows
+# code 8 as the format defines it, −0.0; ModelOpt reads it as +0.0. The course does as ModelOpt does, bit for bit; its
+# tests compare the two. (Of two other libraries that you will meet, torchao keeps the sign of −0.0, and ggml, on which
+# llama.cpp is built, never writes a code 8 when it quantizes.)
 
 # %% tags=["keep_output", "nbval-check-output"]
 for x in (0.1, 0.0, -0.0, -0.1, -0.25, -0.26):
@@ -139,7 +141,8 @@ for x in (0.1, 0.0, -0.0, -0.1, -0.25, -0.26):
 # ([OCP Microscaling Formats](https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf))
 # gives it neither infinity nor NaN. Every pattern is a number.
 #
-# That has a price. What becomes of a NaN among the weights? There is no code for it. The course's `NVFP4.quantize` refuses.
+# That has a price. What becomes of a NaN among the weights? There is no code for it. `NVFP4.quantize`, from the course's own
+# library, refuses.
 
 # %%
 try:
@@ -155,8 +158,8 @@ except ValueError as error:
 #
 # ### Exercise 2: any small format
 #
-# Write `magnitudes(exponent_bits, mantissa_bits)`: a list of the values of the codes 0, 1, 2, … without the sign bit, in that
-# order. The rule is the one that you know, with its numbers made general:
+# Write `magnitudes(exponent_bits, mantissa_bits)`: a list of the values of the codes 0, 1, 2, … without the sign bit, in
+# that order. The rule is the one that you know, with its numbers made general:
 #
 # - the bias is 2^(exponent_bits − 1) − 1;
 # - the mantissa bits, read as a number *m*, are worth *m* / 2^mantissa_bits;
@@ -256,8 +259,8 @@ for tie, guess in my_ties.items():
     print(beside(f"{tie} goes to", guess, decode_e2m1(encode_e2m1(torch.tensor(tie))).item()))
 
 # %% [markdown]
-# Look at the last bit of the codes: it is always 0. The rule is **ties to even**, and "even" speaks of the *code*, not of the
-# value. Codes alternate between even and odd, so ties go down, up, down, up. Written as comparisons, `>` and `>=`
+# Look at the last bit of the codes: it is always 0. The rule is **ties to even**, and "even" speaks of the *code*, not of
+# the value. Codes alternate between even and odd, so ties go down, up, down, up. Written as comparisons, `>` and `>=`
 # alternate; you see them at the end of each line.
 #
 # Why so complicated? Suppose that numbers come in quarters, so that ties are frequent. Round all of them from 0 to 4 with
@@ -279,8 +282,8 @@ for name, rounded in rules.items():
 # seventh tie, 5, with no partner. It goes down to 4.)
 #
 # But do ties happen among real weights? Below, every weight of pico's linear layers is divided by its scale, which gives the
-# numbers that are rounded to E2M1. (pico is the small model that comes with the course.) It is done twice: for NVFP4, and for
-# its sister format MXFP4, whose scales are powers of two.
+# numbers that are rounded to E2M1. (pico is the small model that comes with the course.) It is done twice: for NVFP4, and
+# for its sister format MXFP4, whose scales are powers of two.
 #
 # **Predict.** How many per cent of these numbers lie exactly on a tie, in NVFP4?
 
@@ -304,12 +307,12 @@ print(beside("on a tie in NVFP4", my_share, on_tie[0], "%"))
 print(f"on a tie in MXFP4: {on_tie[1]:.2g} %")
 
 # %% [markdown]
-# A fraction of a per cent. For the quality of these weights the rule is of little account: with another one (ggml's quantizer
-# sends ties to the lower code) at most one weight in 500 would change, by one step. It counts for two other reasons. First,
-# all programs must do the same, or their checkpoints differ and no test can say whether one of them has a bug. Second, there
-# is data that is coarse to begin with: a BF16 number has eight significant bits, and dividing by a power of two leaves them as
-# they are, so in MXFP4 ties are several times as frequent. NVFP4 divides by a less round number, and the quotient is rarely
-# on a mark.
+# A fraction of a per cent. For the quality of these weights the rule is of little account: with another one (ggml sends ties
+# to the lower code) no more weights than these could change, each by one step. It counts for two other reasons. First, all
+# programs must do the same, or their checkpoints differ and no test can say whether one of them has a bug. Second, there is
+# data that is coarse to begin with: pico's weights, like those of most models, are stored in BF16, whose numbers have eight
+# significant bits. Dividing by a power of two leaves those as they are, so in MXFP4 ties are several times as frequent.
+# NVFP4 divides by a less round number, and the quotient is rarely on a mark.
 #
 # ### Exercise 3: encode a number
 #
@@ -360,9 +363,9 @@ print(f"step above 1.0: {steps[0x38]:g}; step below 448: {steps[0x7D]:g}; smalle
 # %% [markdown]
 # 448, which is 2⁸ · 1.75. One pattern, all ones, is given to NaN, and it is the one that would have been 480. (The *fn* in
 # the name says: finite values and NaN, no infinity.) Everything else is as your rule says: the smallest value above zero
-# is 2⁻⁹, code `0x01`; 1.0 is `0x38`; its neighbour is 1.125, an eighth more. Half of that step is the worst that rounding can
-# do: with three mantissa bits a scale is off by at most one part in 17, about 6 %, as long as it isn't subnormal. You will
-# meet 6 and 448 again as the product 2688, the largest number that an E2M1 value and its scale make together.
+# is 2⁻⁹, code `0x01`; 1.0 is `0x38`; its neighbour is 1.125, an eighth more. Half of that step is the worst that rounding
+# can do: with three mantissa bits a scale is off by at most one part in 17, about 6 %, as long as it isn't subnormal. You
+# will meet 6 and 448 again as the product 2688, the largest number that an E2M1 value and its scale make together.
 #
 # MXFP4 uses another scale: **E8M0**, eight exponent bits and nothing else. No sign, no mantissa, no zero: the powers of two.
 
@@ -408,14 +411,13 @@ assert check.decode(decode) and check.magnitudes(magnitudes) and check.encode(en
 
 # %% [markdown]
 # Two effects meet. Weights do pile up around zero; but the scale of a block stretches its largest weight to 6, which pushes
-# the others outwards, and the bins grow wider with distance. Counted on one side of zero, the bin of 0 is 0.25 wide, those of
-# 0.5, 1 and 1.5 are 0.5, that of 2 is 0.75, of 3 is 1, of 4 is 1.5. Wider bins catch more, thinner crowds give less, and the
-# balance lies at 2 and 3.
+# the others outwards, and the bins grow wider with distance. Counted on one side of zero, the bin of 0 is 0.25 wide,
+# those of 0.5, 1 and 1.5 are 0.5, that of 2 is 0.75, of 3 is 1, of 4 is 1.5. Wider bins catch more, thinner crowds give
+# less, and the balance lies at 2 and 3.
 #
 # The two zeros share what would be the bar of one. For the rest the codes are used almost evenly, and **entropy** says so
 # in one number: if all were used equally often, it would be 4 bits. What is missing to 4 is all that a compressor could save
-# that looks at the codes one by one: less than one per cent. The grid fits the data, because the
-# scales make it fit.
+# that looks at the codes one by one: less than one per cent. The grid fits the data, because the scales make it fit.
 #
 # ## Three things to remember
 #

@@ -10,7 +10,7 @@
 # - compute an NVFP4 block by hand: its scale, its sixteen codes, its eight bytes, and back again;
 # - say what an outlier costs the others in its block, and compare NVFP4 with MXFP4 and INT4 on the same numbers;
 # - explain what the tensor scale is for, and see through an experiment that "proves" it without showing it;
-# - predict the size of a whole checkpoint to 0.1 %.
+# - predict the size of a whole checkpoint from its architecture and what its recipe leaves alone.
 #
 # **Time:** 35 minutes, and ten more for the stretch exercise. **You need:** notebook 1, some Python and PyTorch.
 #
@@ -25,7 +25,8 @@
 # %%
 import torch
 
-from gb10 import machine, paths, quantize
+from gb10 import catalog, machine, paths, quantize
+from gb10.check import lesson02 as check
 from gb10.explore import block_scales, compare, figure, outlier, sizes, two_scales
 from gb10.explore.guess import beside
 from gb10.formats import NVFP4
@@ -53,8 +54,9 @@ print(f"{tuple(weight.shape)} weights; the largest magnitude is {size.max():.3f}
 # square of the originals. For a start, scales are exact 32-bit numbers, so that only the sharing matters. With one scale
 # for 16 weights the relative error of this matrix is between 9 and 10 %.
 #
-# **Predict:** what is it when a whole row of 256 shares one scale? And in a matrix of the same kind in which one weight in
-# 256 is twenty times too large? (Activations look like that more often than weights do.)
+# **Predict.** What is it when a whole row of 256 shares one scale? And in a matrix of the same kind in which one weight in
+# 256 is twenty times too large? (*Activations*, the numbers that flow from layer to layer, look like that more often than
+# weights do.)
 
 # %%
 my_row, my_row_outliers = 30, 30     # your guesses: relative error in %, one scale for 256 weights
@@ -96,7 +98,7 @@ figure.show(fig, "Relative error over the number of weights that share a scale, 
 # The binary logarithm of that count is what their four bits are worth: **effective bits**. At best 15 values, 3.9 bits. At
 # worst only zero, 0 bits.
 #
-# **Predict:** how many times as large must the outlier be until all fifteen others are rounded to zero?
+# **Predict.** How many times as large must the outlier be until all fifteen others are rounded to zero?
 
 # %%
 my_times = 100       # your guess: at this size of the outlier, nothing is left of the other fifteen
@@ -130,8 +132,8 @@ print(outlier.describe(gone))
 # code = nearest of 0 .5 1 1.5 2 3 4 6  a tie to the even code; plus 8 if x < 0
 # ```
 #
-# **E4M3** is an eight-bit floating-point number: a sign (not needed here), four exponent bits, three mantissa bits. It
-# ends at 448, starts at 2⁻⁹, and has eight steps from each power of two to the next. Take one block through the lines.
+# `e4m3` rounds to an E4M3 number, the eight-bit float from the end of notebook 1: at most 448, at least 2⁻⁹, and from 2⁻⁶
+# on eight steps from each power of two to the next. (The sign isn't needed here.) Take one block through the lines.
 
 # %%
 block = weight[0, :16]
@@ -170,7 +172,7 @@ print("the same in the course's codec:", same)
 
 # %%
 def block_scale(block, tensor_scale):
-    """The E4M3 scale of a block (float32 tensor of 16), as an ordinary number."""
+    """The E4M3 scale of a block (float32 tensor of 16; tensor_scale is a float), as an ordinary number."""
     ### BEGIN SOLUTION
     amax = block.abs().max()
     if amax == 0:
@@ -182,8 +184,6 @@ def block_scale(block, tensor_scale):
     ### END SOLUTION
 
 # %%
-from gb10.check import lesson02 as check
-
 check.block_scale(block_scale)
 
 # %% [markdown]
@@ -194,7 +194,7 @@ check.block_scale(block_scale)
 
 # %%
 def quantize_block(block, scale, tensor_scale):
-    """The 16 codes, each 0 to 15, of a block (float32 tensor of 16)."""
+    """The 16 codes, each 0 to 15, of a block (float32 tensor of 16); both scales are floats."""
     ### BEGIN SOLUTION
     return encode_e2m1(block / (scale * tensor_scale))
     ### STUB
@@ -208,9 +208,9 @@ check.quantize_block(quantize_block)
 # ## 4. Eight bits for a scale: E4M3 or a power of two?
 #
 # MXFP4, the open standard that came before NVFP4 (OCP Microscaling, 2023, by AMD, Arm, Intel, Meta, Microsoft, NVIDIA and
-# Qualcomm), also spends eight bits on a scale, but all of them on the exponent: **E8M0**, a power of two and nothing else.
-# That reaches from 2⁻¹²⁷ to 2¹²⁷, so no tensor scale is needed. What does it cost? The same matrix in blocks of 16 on the
-# same grid, with nothing but the scale's format changed. With E4M3 the relative error is about 9.5 %.
+# Qualcomm), also spends eight bits on a scale, but all of them on the exponent: E8M0, the powers of two from 2⁻¹²⁷ to
+# 2¹²⁷. With such a range no tensor scale is needed. What does it cost? The same matrix in blocks of 16 on the same grid,
+# with nothing but the scale's format changed. With E4M3 the relative error is about 9.5 %.
 #
 # **Predict** the relative error with a power of two.
 
@@ -233,16 +233,16 @@ figure.show(block_scales.draw_landing(),
             "within 0.4 of 6; with E8M0 floor between 4 and 8, clipped above 6; with E8M0 ceil between 3 and 6.")
 
 # %% [markdown]
-# Table and picture show where a block's largest weight lands. E4M3 keeps it near 6: with eight steps per power of two the
-# scale is off by 1/16 at most. A power of two misses by far more, and one has to choose what to waste. The *floor* rule of
+# Table and picture show where a block's largest weight lands. E4M3 keeps it near 6: the scale is off by 6 % at most. A
+# power of two misses by far more, and one has to choose what to waste. The *floor* rule of
 # the standard lets the largest weight land anywhere from 4 to 8, and whatever exceeds 6 is clipped to it. The *ceil* rule
 # (ModelOpt's for MXFP4) never clips, but its scale may be almost twice too large: then nothing reaches the codes for 4 and
 # 6. So "shared exponent" describes MXFP4; NVFP4 shares a scale with a mantissa.
 #
 # ## 5. Three formats, the same sixteen weights
 #
-# Now everything together. **INT4** has evenly spaced values −7 … 7 times an FP16 scale, for 128 weights or for 32. The
-# explorer rounds 128 weights in NVFP4, MXFP4 (rule *floor*) and INT4, and shows the first 16.
+# Now everything together. **INT4**, four-bit integers, has evenly spaced values −7 … 7 times an FP16 scale, for 128 weights
+# or for 32. The explorer rounds 128 weights in NVFP4, MXFP4 (rule *floor*) and INT4, and shows the first 16.
 
 # %%
 compare.explore(weight)
@@ -255,7 +255,8 @@ compare.explore(weight)
 # 2. *uniform*: INT4 wins. Evenly spaced values are the right ones for evenly spread numbers; E2M1 spends its codes near
 #    zero.
 # 3. *Gaussian* and *pico*: go through some samples. On a single block chance decides; the last column, over all 128
-#    weights, is the fairer judge, and INT4 in blocks of 32 is a real rival there. Switch its block to 128 and look again.
+#    weights, is the fairer judge, and INT4 in blocks of 32, which takes 4.5 bits as well, is a real rival there. Switch its
+#    block to 128 and look again.
 #
 # So NVFP4 isn't the best for every kind of data. Notebook 3 measures how much, and for which.
 #
@@ -375,9 +376,10 @@ for how, reading in readings.items():
     print(f"{how:<36}relative error {relative_rmse(weight, reading.dequantize()):>14,.3f}")
 
 # %% [markdown]
-# A relative error of 1.4 (√2) means: unrelated numbers of the right size. The inverted tensor scale makes them millions of
-# times too large, which somebody will notice. Scales in the wrong order are the nasty mistake: every weight keeps its sign
-# and roughly its size, and what comes out may pass for a model that simply isn't good.
+# A relative error of 1.4 (√2) means: unrelated numbers of the right size. (In ggml's order 2 of 16 codes happen to lie where
+# they should.) The inverted tensor scale makes them millions of times too large, which somebody will notice. Scales in
+# the wrong order are the nasty mistake: every weight keeps its sign and roughly its size, and what comes out may pass for
+# a model that simply isn't good.
 #
 # ### Exercise 4: from bytes to weights
 #
@@ -455,21 +457,18 @@ def checkpoint_bytes(shapes, vocabulary, hidden, tied):
 check.checkpoint_bytes(checkpoint_bytes)
 
 # %% [markdown]
-# The course's own version takes a model's published architecture (its `config.json` on the hub) and counts norms and
-# scales as well. Does it hold? For pico we have the file.
+# The course's own version takes a model's published architecture from the catalogue (`gb10/catalog/`, where each number
+# carries its source) and counts norms as well. Does it hold? For pico we have the file.
 
 # %%
-import json
-
-config = json.loads((paths.PICO / "config.json").read_text())
-computed = sizes.compute(sizes.from_config(config), "BF16").total
+computed = sizes.compute(catalog.model(str(paths.PICO)), "BF16").total
 there = sum(tensor.bytes for tensor in quantize.inspect_tensors(paths.PICO))
 print(f"pico in BF16: computed {computed:,} bytes, in the file {there:,}")
 
 # %%
 share = {}
-for name, model in sizes.MODELS.items():
-    bf16, nvfp4 = sizes.compute(model, "BF16").total, sizes.compute(model, "NVFP4").total
+for name in sizes.MODELS:
+    bf16, nvfp4 = sizes.compute(name, "BF16").total, sizes.compute(name, "NVFP4").total
     share[name] = 100 * nvfp4 / bf16
     print(f"{name:<15}{bf16 / 1e9:8.2f} GB -> {nvfp4 / 1e9:6.2f} GB   {share[name]:.1f} %")
 print(beside("Llama-3.1-8B", my_share, share["Llama-3.1-8B"], "%"))
@@ -505,10 +504,10 @@ for exercise in (block_scale, quantize_block, pack, unpack, dequantize, scale_of
 #
 # 1. A block scale is an insurance. Sixteen neighbours share the damage of an outlier, never the matrix; at 24 times their
 #    size it has wiped out the other fifteen.
-# 2. NVFP4 rounds three times: the tensor scale to FP32, the block scale to E4M3, the weight to E2M1, each with the result
-#    of the one before. The second scale is there because E4M3 reaches only from 2⁻⁹ to 448; where block scales aren't
+# 2. NVFP4 rounds three times: the tensor scale to FP32, the block scale to E4M3, the weight to E2M1, each with the results
+#    of those before. The second scale is there because E4M3 reaches only from 2⁻⁹ to 448; where block scales aren't
 #    rounded to E4M3, it does nothing.
 # 3. A code has 4 bits, with scales 4.5, with embedding and head 4.7 to 7. Ask which bits somebody counted.
 #
-# **Next step.** Notebook 3, *How good is it?*: the error of every format on every kind of data, and on every tensor of
-# pico.
+# **Next step.** [03-how-good-is-it](03-how-good-is-it.ipynb): the error of every format on every kind of data, and on every
+# tensor of pico. The solved notebook is in `solutions/`, for when you have tried.
