@@ -7,6 +7,7 @@ the very division that they replace: after that an element costs seven compariso
 
 from __future__ import annotations
 
+import _thread
 import functools
 import os
 import threading
@@ -197,26 +198,31 @@ def _stretch(blocks: int, threads: int) -> int:
 
 def _share(threads: int, work: Callable, pieces: Iterable) -> list:
     """work(piece) of every piece, in any order, by so many threads, this one among them."""
-    pieces, results, failures, lock = iter(pieces), [], [], threading.Lock()
+    pieces, results, failures, working, state = iter(pieces), [], [], set(), threading.Condition()
 
     def run():
-        try:
-            while not failures:
-                with lock:
-                    piece = next(pieces, None)
+        me = object()
+        while True:
+            with state:
+                piece = None if failures else next(pieces, None)
                 if piece is None:
                     return
+                working.add(me)
+            try:
                 results.append(work(piece))
-        except BaseException as e:  # noqa: BLE001 - whatever it is goes on in the caller's thread
-            failures.append(e)
+            except BaseException as e:  # noqa: BLE001 - whatever it is goes on in the caller's thread
+                failures.append(e)
+            with state:
+                working.discard(me)
+                state.notify_all()
 
-    # Started anew each time: threads that wait for work would be missing in a forked process, and it would hang.
-    helpers = [threading.Thread(target=run) for _ in range(threads - 1)]
-    for helper in helpers:
-        helper.start()
+    # Started anew each time: threads that wait for work would be missing in a forked process, and it would hang. And not
+    # by threading.Thread, which waits until the new one runs: one that comes too late finds nothing left and goes.
+    for _ in range(threads - 1):
+        _thread.start_new_thread(run, ())
     run()
-    for helper in helpers:
-        helper.join()
+    with state:
+        state.wait_for(lambda: not working)
     if failures:
         raise failures[0]
     return results
