@@ -11,15 +11,29 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def check_input(x: torch.Tensor, name: str, block: int | None = None) -> None:
-    """Refuse what format `name` cannot take: a wrong dtype, no values at all, a last axis that `block` does not divide.
+    """Refuse what format `name` cannot take: anything but a dense tensor with values, a wrong dtype, no values at all,
+    a last axis that `block` does not divide.
 
     Cheap: it reads no value of x. check_finite is the other half.
     """
-    shape, dtype = tuple(getattr(x, "shape", ())), getattr(x, "dtype", type(x).__name__)
-    if dtype not in DTYPES:
-        kind = str(dtype).removeprefix("torch.")
-        raise ValueError(f"{name}.quantize takes a torch tensor of float32, bfloat16 or float16; this one, of shape "
-                         f"{shape}, is {kind}: convert it first")
+    takes = f"{name}.quantize takes a torch tensor of float32, bfloat16 or float16"
+    if not isinstance(x, torch.Tensor):
+        kind = type(x).__name__
+        if hasattr(x, "shape") and hasattr(x, "dtype"):
+            kind = f"{kind} of shape {tuple(x.shape)} and {x.dtype}"
+        raise ValueError(  # noqa: TRY004 - one kind of error for every refusal
+            f"{takes}, not a {kind}: convert it first, with torch.as_tensor for instance")
+    if x.is_nested or x.layout != torch.strided:
+        # a nested tensor has no shape to name
+        kind = "a nested one" if x.is_nested else f"one of shape {tuple(x.shape)} and layout {x.layout}"
+        raise ValueError(f"{takes} that lies in memory value by value, not {kind}: make it dense first")
+    shape = tuple(x.shape)
+    if x.dtype not in DTYPES:
+        raise ValueError(f"{takes}; this one, of shape {shape}, is {str(x.dtype).removeprefix('torch.')}: "
+                         f"convert it first")
+    if x.is_meta:
+        raise ValueError(f"{name}.quantize: the tensor of shape {shape} is on the meta device, where tensors have no "
+                         f"values: load it first")
     if x.ndim == 0:
         raise ValueError(f"{name}.quantize works along the last axis, and a tensor of shape () has none: "
                          f"give it one, with x.reshape(1, -1)")
@@ -39,3 +53,10 @@ def check_finite(amax: torch.Tensor, name: str, shape: tuple[int, ...]) -> None:
     if not torch.isfinite(amax).all():
         raise ValueError(f"{name}.quantize: the tensor of shape {tuple(shape)} holds NaN or infinity, which have no "
                          f"place on its grid: replace them first")
+
+
+def check_output(dtype: torch.dtype, name: str) -> None:
+    """Refuse to decode into anything but floating-point numbers: a cast to integers would cut the values off."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"{name}.dequantize gives floating-point numbers, of torch.float32 or torch.bfloat16 for "
+                         f"instance, not {dtype!r}")

@@ -56,7 +56,8 @@ def encode_e2m1(y: torch.Tensor, minus_zero: bool = False) -> torch.Tensor:
 def decode_e2m1(codes: torch.Tensor, minus_zero: bool = False) -> torch.Tensor:
     """FP32 values of E2M1 codes 0..15. Code 8 is +0.0, as ModelOpt decodes NVFP4, or -0.0 with minus_zero."""
     zero = -0.0 if minus_zero else 0.0
-    table = torch.tensor(E2M1 + (zero,) + tuple(-v for v in E2M1[1:]), device=codes.device)
+    table = torch.tensor(E2M1 + (zero,) + tuple(-v for v in E2M1[1:]), dtype=torch.float32,
+                         device=codes.device)
     return table[codes.int()]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 
 from gb10.formats.base import BlockFormat, magnitude_of
-from gb10.formats.checks import check_finite, check_input
+from gb10.formats.checks import check_finite, check_input, check_output
 from gb10.formats.elements import E4M3_MAX
 
 
@@ -46,4 +46,5 @@ class FP8(BlockFormat):
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """[..., K] in `dtype`: element * scale, multiplied in FP32, rounded once at the end."""
+        check_output(dtype, self.name)
         return self.packed.view(torch.float8_e4m3fn).float().mul_(self.scales).to(dtype)

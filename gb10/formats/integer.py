@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 
 from gb10.formats.base import BlockFormat, blocks_of, magnitude_of
-from gb10.formats.checks import check_finite, check_input
+from gb10.formats.checks import check_finite, check_input, check_output
 from gb10.formats.elements import E4M3_MAX, E4M3_MIN, pack_nibbles, unpack_nibbles
 
 INT4_MAX, INT4_MIN = 7, -8
@@ -71,6 +71,7 @@ class INT4(BlockFormat):
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """[..., K] in `dtype`: element * scale, multiplied in FP32, rounded once at the end."""
+        check_output(dtype, self.name)
         values = _signed(self.codes()).unflatten(-1, (-1, self.block))
         return values.mul_(self.scales.float()[..., None]).flatten(-2).to(dtype)
 
@@ -113,6 +114,7 @@ class INT8(BlockFormat):
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """[..., K] in `dtype`: element * scale, multiplied in FP32, rounded once at the end."""
+        check_output(dtype, self.name)
         values = self.packed.view(torch.int8).float().unflatten(-1, (-1, self.block or self.shape[-1]))
         return values.mul_(self.scales.float()[..., None]).flatten(-2).to(dtype)
 
@@ -153,6 +155,7 @@ class NVINT4(BlockFormat):
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """[..., K] in `dtype`: element * (block scale * tensor scale), in FP32, rounded once at the end."""
+        check_output(dtype, self.name)
         values = _signed(unpack_nibbles(self.packed)).unflatten(-1, (-1, self.block))
         return values.mul_((self.scales.float() * self.tensor_scale)[..., None]).flatten(-2).to(dtype)
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 import torch
 
 from gb10.formats.base import BlockFormat, blocks_of, magnitude_of
-from gb10.formats.checks import check_finite, check_input
+from gb10.formats.checks import check_finite, check_input, check_output
 from gb10.formats.elements import (
     E2M1_EMAX,
     E2M1_MAX,
@@ -92,6 +92,7 @@ class _MX(BlockFormat):
         A value of 2^128 is infinite in FP32: under ceil and even the largest FP32 numbers (above 1.75 * 2^127)
         round to it, as they do in torchao and ModelOpt.
         """
+        check_output(dtype, self.name)
         values = self._decode().unflatten(-1, (-1, BLOCK))
         return values.mul_(e8m0_values(self.scales)[..., None]).flatten(-2).to(dtype)
 

@@ -33,7 +33,7 @@ def inverse_hadamard(y: torch.Tensor, size: int = SIZE, signs: torch.Tensor | No
 
 def matrix(size: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """The orthonormal Hadamard matrix of a power of two, FP32 [size, size], in Sylvester's order: entries +-size^-1/2."""
-    h = torch.ones(1, 1, dtype=torch.float64)
+    h = torch.ones(1, 1, dtype=torch.float64, device="cpu")
     while h.shape[0] < size:
         h = torch.cat((torch.cat((h, h), 1), torch.cat((h, -h), 1)))
     return (h / size ** 0.5).float().to(device)
@@ -41,8 +41,8 @@ def matrix(size: int, device: torch.device | str = "cpu") -> torch.Tensor:
 
 def random_signs(size: int = SIZE, seed: int = 0) -> torch.Tensor:
     """`size` seeded random signs, FP32 [size], +1 or -1."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 2, (size,), generator=generator).mul(2).sub(1).float()
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randint(0, 2, (size,), generator=generator, device="cpu").mul(2).sub(1).float()
 
 
 def _blocks(x: torch.Tensor, size: int) -> torch.Tensor:

@@ -96,7 +96,7 @@ def stochastic(x: torch.Tensor, generator: torch.Generator | None = None) -> NVF
     _, step = round_to_grid(magnitude)
     steps = magnitude / step
     below = steps.floor()
-    chance = torch.rand(y.shape, generator=generator, device=y.device)
+    chance = torch.rand(y.shape, generator=generator, dtype=y.dtype, device=y.device)
     value = (below + (chance < steps - below)) * step
     return NVFP4(pack_nibbles(encode_e2m1(value.copysign(y)).flatten(-2)), s, g)
 
@@ -108,7 +108,7 @@ def single_level(x: torch.Tensor) -> NVFP4:
     the grid is too coarse for the block, above amax = 6 * 448 = 2688 it saturates.
     """
     blocks, amax = _blocks(x, "NVFP4 single level")
-    return _encode(blocks, _block_scale(_sixth(amax)), torch.ones((), device=x.device))
+    return _encode(blocks, _block_scale(_sixth(amax)), amax.new_ones(()))
 
 
 def exact_scales(x: torch.Tensor, block: int = BLOCK, two_level: bool = False) -> torch.Tensor:

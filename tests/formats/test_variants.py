@@ -209,3 +209,24 @@ def test_zeros_stay_zeros_and_what_nvfp4_refuses_is_refused(variant):
                        (torch.full((16, 16), math.nan), "NaN or infinity"), (torch.ones(0, 16), "holds no values")):
         with pytest.raises(ValueError, match=words):
             variant(bad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_torchs_default_dtype_and_device_make_no_difference(dtype):
+    x = gauss(16, 64)
+
+    def all_of_them():
+        yield from (q.dequantize() for q in (variants.tiles(x), variants.four_over_six(x), variants.single_level(x)))
+        yield variants.stochastic(x, torch.Generator("cpu").manual_seed(0)).dequantize()
+        yield from (variants.exact_scales(x), variants.with_block(x, 32))
+        yield variants.hadamard(x, signs=variants.random_signs())
+
+    want = list(all_of_them())
+    torch.set_default_dtype(dtype)
+    torch.set_default_device("meta")
+    try:
+        got = list(all_of_them())
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
