@@ -88,7 +88,7 @@ def describe(c: Comparison) -> str:
 def draw(c: Comparison):
     """Figure: one strip for each format, with the grid that the sixteen weights get there."""
     fig, axes = figure.new(10, 6.2, rows=len(c.rows))
-    top = max(map(abs, c.before)) * 1.2 or 1.0
+    top = max(abs(v) for values in (c.before, *(r.after for r in c.rows)) for v in values) * 1.15 or 1.0
     for ax, r in zip(axes, c.rows, strict=True):
         for v in r.grid:
             if abs(v) <= top:
@@ -122,9 +122,9 @@ def explore(weight):
         c = compute(kind.value, number.value, block.value, weight)
         image.value = figure.show(draw(c), f"Sixteen weights ({c.kind}) on the grids of three formats. "
                                            f"{describe(c)}.")._repr_html_()
-        words.value = f"<pre>{table(c)}</pre>"
+        words.value = f'<pre style="white-space:pre;overflow-x:auto">{table(c)}</pre>'
 
     for control in (kind, number, block):
         control.observe(update, "value")
     update()
-    return w.VBox([w.HBox([kind, block]), number, image, words])
+    return w.VBox([w.HBox([kind, block], layout=w.Layout(flex_flow="row wrap")), number, image, words])

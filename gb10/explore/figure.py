@@ -9,7 +9,7 @@ import base64
 import io
 from html import escape
 
-BLUE, ORANGE, GREY, GREEN = "#2a6fbb", "#d9822b", "#8a8a8a", "#2e9e5b"
+BLUE, ORANGE, GREY, GREEN, RED = "#2a6fbb", "#d9822b", "#8a8a8a", "#2e9e5b", "#b5322d"
 
 
 def new(width: float = 8, height: float = 3.2, columns: int = 1, rows: int = 1):

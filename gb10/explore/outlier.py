@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from gb10.explore import figure
 
 LARGEST = 100.0                  # how far the explorer lets the outlier grow
-RED = "#b5322d"
 
 
 @dataclass(frozen=True)
@@ -107,18 +106,18 @@ def draw(o: Outlier, curve: Sequence[Outlier]):
     for x, (before, after) in enumerate(zip(o.before, o.after, strict=True)):
         if x == o.position and abs(before) > top:
             edge = math.copysign(top, before)
-            ax.annotate("", (x, edge), (x, 0.55 * edge), arrowprops={"arrowstyle": "->", "color": RED, "lw": 2})
-            ax.text(x + (0.35 if x < 12 else -0.35), 0.86 * edge, f"{o.times:.3g} ×", color=RED, va="center",
+            ax.annotate("", (x, edge), (x, 0.55 * edge), arrowprops={"arrowstyle": "->", "color": figure.RED, "lw": 2})
+            ax.text(x + (0.35 if x < 12 else -0.35), 0.86 * edge, f"{o.times:.3g} ×", color=figure.RED, va="center",
                     ha="left" if x < 12 else "right")
             continue
         ax.plot([x, x], [before, after], color=figure.ORANGE, linewidth=1.5, zorder=1)
         ax.scatter(x, before, s=42, facecolors="white", zorder=2,
-                   edgecolors=RED if x == o.position else figure.BLUE)
+                   edgecolors=figure.RED if x == o.position else figure.BLUE)
         ax.scatter(x, after, s=20, color=figure.ORANGE, zorder=3)
     ax.set(xticks=range(16), xlabel="element of the block", ylim=(-top, top), xlim=(-0.7, 15.7),
            title="ring: weight, dot: what NVFP4 makes of it, line: the grid")
     right.plot([c.times for c in curve], [100 * c.error for c in curve], color=figure.BLUE)
-    right.scatter(o.times, 100 * o.error, s=60, color=RED, zorder=3)
+    right.scatter(o.times, 100 * o.error, s=60, color=figure.RED, zorder=3)
     right.set(xscale="log", xlabel="size of the outlier, times", ylim=(0, 112), title="error of the other fifteen, %")
     right.set_xticks([1, 3, 10, 30, 100], ["1", "3", "10", "30", "100"])
     right.set_xticks([], minor=True)

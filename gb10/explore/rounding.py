@@ -9,7 +9,6 @@ from gb10.explore.minifloat import E2M1, INTEGERS, POWERS, Landing, bin_of, land
 GRIDS = {"E2M1": E2M1, "integers": INTEGERS, "powers of 2": POWERS}
 LIMIT = 7.0                      # the slider goes from -7 to 7
 STEP = 0.125                     # a power of two, so that every boundary between 0.25 and 5 is met exactly
-RED = "#b5322d"
 
 
 def compute(x: float) -> dict[str, Landing]:
@@ -40,11 +39,11 @@ def draw(landings: dict[str, Landing]):
             ax.axvspan(low, min(b.high, 8.5), color="#dbe7f4" if code & 1 else "#f3f3f3", linewidth=0, zorder=0)
         line = sorted({s * v for v in grid for s in (1, -1) if v <= 8.5})
         ax.scatter(line, [0] * len(line), s=30, color=figure.BLUE, zorder=2)
-        ax.axvline(at.x, color=RED, linewidth=1.2, zorder=1)
-        ax.scatter(at.x, 0.55, s=34, marker="v", color=RED, zorder=3)
+        ax.axvline(at.x, color=figure.RED, linewidth=1.2, zorder=1)
+        ax.scatter(at.x, 0.55, s=34, marker="v", color=figure.RED, zorder=3)
         ax.scatter(at.value, 0, s=120, facecolors="none", edgecolors=figure.ORANGE, linewidths=2.5, zorder=4)
         if at.error:
-            ax.annotate("", (at.value, 0.55), (at.x, 0.55), arrowprops={"arrowstyle": "->", "color": RED, "lw": 1.5})
+            ax.annotate("", (at.value, 0.55), (at.x, 0.55), arrowprops={"arrowstyle": "->", "color": figure.RED, "lw": 1.5})
         shown = [v for v in line if name != "powers of 2" or abs(v) >= 1 or v == 0]      # the others would overlap
         ax.set(xlim=(-8.5, 8.5), ylim=(-0.9, 1.05), yticks=[], xticks=shown, xticklabels=[number(v) for v in shown])
         ax.set_ylabel(name, rotation=0, ha="right", va="center")

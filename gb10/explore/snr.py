@@ -147,12 +147,13 @@ def describe_table(t: Table) -> str:
 
 # ---------------------------------------------------------------- the explorer
 
+NOTHING = "nothing to set"
 FAMILIES = {                     # family -> (what its slider sets, its stops)
-    "Gauss": ("–", (0,)),
+    "Gauss": (NOTHING, (0,)),
     "Student t": ("degrees of freedom", (30, 15, 10, 7, 5, 4, 3, 2.5)),
     "outlier columns": ("times larger", (1, 2, 5, 10, 20, 50, 100)),
-    "Laplace": ("–", (0,)),
-    "uniform": ("–", (0,)),
+    "Laplace": (NOTHING, (0,)),
+    "uniform": (NOTHING, (0,)),
 }
 SHOWN = ("FP8, one scale per tensor", "MXFP8", "NVFP4", "NVFP4, four-over-six", "INT4, blocks of 32", "INT4, blocks of 128",
          "MXFP4, floor")
@@ -164,7 +165,7 @@ def sample(family: str, strength: float = 0, size: tuple[int, int] = SIZE, seed:
     column is; ignored for the others. ValueError for an unknown family or a strength that makes no sense."""
     if family not in FAMILIES:
         raise ValueError(f"no family is called {family!r}; there are: {', '.join(FAMILIES)}")
-    if FAMILIES[family][0] != "–" and not strength > 0:
+    if FAMILIES[family][0] != NOTHING and not strength > 0:
         raise ValueError(f"{family}: {FAMILIES[family][0]} must be above 0, not {strength!r}")
     draw = np.random.RandomState(seed)
     if family == "uniform":
@@ -207,7 +208,7 @@ def compute(family: str, strength: float = 0) -> tuple[Reading, ...]:
 def describe(family: str, strength: float = 0) -> str:
     """The explorer's setting in words."""
     what = FAMILIES[family][0]
-    return family if what == "–" else f"{family}, {strength:g} {what}"
+    return family if what == NOTHING else f"{family}, {strength:g} {what}"
 
 
 def draw(readings: Sequence[Reading], gauss: Sequence[Reading]):
@@ -244,7 +245,7 @@ def explore():
 
     style = {"description_width": "130px"}
     family = w.Dropdown(options=list(FAMILIES), description="data", style=style, layout=w.Layout(width="420px"))
-    strength = w.SelectionSlider(options=[("–", 0)], description="–", style=style, continuous_update=False, disabled=True,
+    strength = w.SelectionSlider(options=[("–", 0)], description=NOTHING, style=style, continuous_update=False, disabled=True,
                                  layout=w.Layout(width="520px"))
     image, words = w.HTML(), w.HTML()
     for child, hook in ((family, "family"), (strength, "strength"), (image, "image"), (words, "words")):
@@ -264,7 +265,7 @@ def explore():
     def choose(_=None):
         what, stops = FAMILIES[family.value]
         busy.append(True)
-        strength.options = [("–" if what == "–" else f"{s:g}", s) for s in stops]
+        strength.options = [("–" if what == NOTHING else f"{s:g}", s) for s in stops]
         strength.value = stops[len(stops) // 2]
         strength.description, strength.disabled = what, len(stops) == 1
         busy.clear()
