@@ -8,17 +8,18 @@ import pytest
 # from there inherits that. Tests of Ctrl-C would then wait for nothing: take it up again, for all the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# With `-n 2` a folder is run by one worker, because its tests share servers; the longest come first. Notebooks and
-# browser are one group: both let the lessons start an engine on the course's own port.
-LONGEST_FIRST = ("lessons", "engines", "bootstrap")
-GROUPS = {"notebooks": "lessons", "browser": "lessons"}
+# With `-n 2` a folder is run by one worker, because its tests share servers; the longest come first. The browser tests
+# and the run of lesson 3 are one group: both let the lesson start an engine on the course's own port.
+LONGEST_FIRST = ("serving lessons", "notebooks", "engines", "bootstrap")
+SERVING = ("tests/browser/", "test_every_notebook_runs[03-")
 
 
 def group(nodeid: str) -> str:
     """The group of tests/FOLDER/test_file.py::test."""
+    if any(part in nodeid for part in SERVING):
+        return "serving lessons"
     parts = nodeid.partition("::")[0].split("/")
-    folder = parts[parts.index("tests") + 1] if "tests" in parts[:-1] else ""
-    return GROUPS.get(folder, folder)
+    return parts[parts.index("tests") + 1] if "tests" in parts[:-1] else ""
 
 
 def pytest_collection_modifyitems(items):
