@@ -88,6 +88,24 @@ def steps(model, batch: int = 1, count: int = 12, prompt: int = 16, budget: floa
     return Steps(batch, tuple(times[2:]))
 
 
+def best_steps(model, batch: int = 1, count: int = 8, budget: float = 2.0) -> Steps:
+    """steps() with one CPU thread and with all of them, whichever was faster: on a busy machine that is often one, because
+    all threads wait for the last. On a GPU there is nothing to choose."""
+    import torch
+
+    if next(model.parameters()).device.type != "cpu":
+        return steps(model, batch, count, budget=budget)
+    everything = torch.get_num_threads()
+    try:
+        found = []
+        for threads in sorted({1, everything}):
+            torch.set_num_threads(threads)
+            found.append(steps(model, batch, count, budget=budget))
+        return min(found, key=lambda s: s.best)
+    finally:
+        torch.set_num_threads(everything)
+
+
 def matvec(dtype, device: str = "cpu", megabytes: int = 200, repeats: int = 5) -> float:
     """Weights per second that a matrix times vector multiplies, through matrices of 2048 x 6144, `megabytes` of them."""
     import torch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gb10 import catalog, roofline
 from gb10.explore import figure
@@ -134,8 +134,3 @@ def explore(total: int | None = None):
         control.observe(update, "value")
     update()
     return w.VBox([w.HBox([model, fmt, kv]), w.HBox([context, users]), image, words])
-
-
-def discrete(need: Need) -> Need:
-    """Only the machines with a memory of their own."""
-    return replace(need, verdicts=tuple((hw, a) for hw, a in need.verdicts if not hw.unified))

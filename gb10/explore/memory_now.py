@@ -64,7 +64,7 @@ def describe(m: Memory) -> str:
 
 def draw(states: Sequence[tuple[str, Memory]]):
     """Figure: one bar per state; the mark shows MemAvailable, counted from the right, where "free" ends."""
-    fig, ax = figure.new(9, 0.9 + 0.62 * len(states))
+    fig, ax = figure.new(9, 1.15 + 0.62 * len(states))
     colours = {"programs and kernel": figure.BLUE, "page cache": figure.ORANGE, "free": LIGHT}
     for row, (_, m) in enumerate(reversed(states)):
         left = 0.0
@@ -75,7 +75,7 @@ def draw(states: Sequence[tuple[str, Memory]]):
         ax.plot([at, at], [row - 0.42, row + 0.42], color="black", linewidth=2, label="MemAvailable: all to the right" if not row else None)
     ax.set(yticks=range(len(states)), yticklabels=[name for name, _ in reversed(states)], xlabel="GiB",
            xlim=(0, max(m.total for _, m in states) / GIB * 1.01))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.55 / len(states)), ncols=4, frameon=False, fontsize=9)
+    fig.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     return fig
 
 

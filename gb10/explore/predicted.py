@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from gb10 import catalog, roofline
 from gb10.explore import figure
-from gb10.roofline import calibrate
-from gb10.roofline.calibration import packing
+from gb10.roofline import calibrate, validate
 
 PEAK = calibrate.BANDWIDTH
 MARKS = {"llama.cpp": ("o", figure.BLUE), "ollama": ("s", figure.ORANGE), "trtllm": ("^", figure.GREEN), "sglang": ("D", "#9a6fb0"),
@@ -97,51 +96,50 @@ def _constant(rows: Sequence[calibrate.Row]) -> float:
     return ratios[len(ratios) // 2]
 
 
-def quantile(values: Sequence[float], q: float) -> float:
-    """The smallest value that at least the share q of the values doesn't exceed."""
-    return sorted(values)[max(0, math.ceil(q * len(values)) - 1)]
-
-
 def errors(rows: Sequence[Row], predicted: Callable[[Row], float] = lambda r: r.predicted) -> dict[str, float]:
     """{"n", "median", "p90"}: relative errors |predicted - measured| / measured."""
     off = [abs(predicted(r) / r.measured - 1) for r in rows]
-    return {"n": len(off), "median": quantile(off, 0.5), "p90": quantile(off, 0.9)}
+    return {"n": len(off), "median": validate.quantile(off, 0.5), "p90": validate.quantile(off, 0.9)}
 
 
-def unseen() -> list[tuple[calibrate.Row, float]]:
-    """(measurement, prediction) for one user, where the constants were fitted without any row of the model in question."""
-    single = calibrate.single(calibrate.rows())
-    out = []
-    for model in dict.fromkeys(r.model for r in single):
-        constants = calibrate.fit([r for r in single if r.model != model])
-        out += [(r, 1 / constants.seconds(r.bytes, PEAK, packing(r.weights), r.engine, r.moe)) for r in single if r.model == model]
-    return out
-
-
-def unseen_summary() -> str:
-    off = [abs(p / r.tps - 1) for r, p in unseen()]
-    return (f"{'each model unseen, one user':<29}{len(off):>4} rows   median error {quantile(off, 0.5):6.1%}   "
-            f"p90 {quantile(off, 0.9):6.1%}")
+def shortest(rows: Sequence[Row]) -> list[Row]:
+    """One row per configuration, that with the shortest context: so that thirty depths of one model don't count thirty times."""
+    best: dict[tuple[str, str, str], Row] = {}
+    for r in rows:
+        if r.config not in best or r.context < best[r.config].context:
+            best[r.config] = r
+    return list(best.values())
 
 
 def summary(c: Comparison) -> str:
     """Errors of the predictor and of the naive rule, as a table in text."""
-    alone = [r for r in c.sound if r.batch == 1]
-    lines = []
-    for name, rows, value in (("predictor, one user", alone, lambda r: r.predicted), ("naive rule, one user", alone, lambda r: r.naive),
-                              ("predictor, 2 to 32 users", [r for r in c.sound if r.batch > 1], lambda r: r.predicted)):
-        e = errors(rows, value)
-        lines.append(f"{name:<29}{e['n']:>4} rows   median error {e['median']:6.1%}   p90 {e['p90']:6.1%}")
+    alone, several = [r for r in c.sound if r.batch == 1], [r for r in c.sound if r.batch > 1]
+    lines = [_line("predictor, one user", alone), _line("  one row for each number", shortest(alone)),
+             _line("naive rule, one user", alone, lambda r: r.naive),
+             _line("  one row for each number", shortest(alone), lambda r: r.naive), _line("predictor, 2 to 32 users", several)]
     inside = sum(r.inside for r in c.sound)
     over = sum(r.predicted > r.limit for r in c.rows)
-    lines.append(f"inside the stated band: {inside} of {len(c.sound)}; predicted above the limit of the memory: {over}")
+    return "\n".join([*lines, f"inside the stated band: {inside} of {len(c.sound)}; above the limit of the memory: {over}"])
+
+
+def _line(name: str, rows: Sequence[Row], value: Callable[[Row], float] = lambda r: r.predicted) -> str:
+    e = errors(rows, value)
+    return f"{name:<28}{e['n']:>4} rows   median error {e['median']:6.1%}   p90 {e['p90']:6.1%}"
+
+
+def unseen_summary() -> str:
+    """The same for constants that were fitted without the model in question, then without the engine."""
+    single, lines = calibrate.single(calibrate.rows()), []
+    for name, group in (("model left out of the fit", lambda r: r.model), ("engine left out of the fit", lambda r: r.engine)):
+        s = validate.summary(validate.left_out(single, group))
+        lines.append(f"{name:<28}{s['n']:>4} rows   median error {s['median']:6.1%}   p90 {s['p90']:6.1%}   in band {s['inside']:.0%}")
     return "\n".join(lines)
 
 
 def table(c: Comparison) -> str:
     """The numbers of the figure as an HTML table: one line per configuration, at its shortest context and batch 1."""
-    heads = ("no.", "model", "format", "engine", "rows", "measured", "predicted (band)", "naive", "first row, source")
-    out = ["<table class='gb10-predicted-table'><tr>", *(f"<th>{h}</th>" for h in heads), "</tr>"]
+    heads = ("no.", "model", "format", "engine", "rows", "measured", "predicted", "band", "naive", "first row, source")
+    out = ["<table class='gb10-predicted-table' style='white-space:nowrap'><tr>", *(f"<th>{h}</th>" for h in heads), "</tr>"]
     published = {m.id: m for m in catalog.measurements()}
     for config, number in c.numbers.items():
         mine = [r for r in c.rows if r.config == config]
@@ -149,14 +147,14 @@ def table(c: Comparison) -> str:
         source = published[r.id].source
         users = f" ({r.batch} users)" if r.batch > 1 else ""
         out.append(f"<tr><td>{number}{'*' if r.doubt else ''}</td><td>{r.model}</td><td>{r.weights}</td><td>{roofline.ENGINES[r.engine]}"
-                   f"</td><td>{len(mine)}</td><td>{r.measured:.3g}{users}</td><td>{r.predicted:.3g} ({r.low:.3g} to {r.high:.3g})</td>"
-                   f"<td>{r.naive:.3g}</td><td>{r.id}, <a href='{source.url}' target='_blank'>{source.key}</a></td></tr>")
+                   f"</td><td>{len(mine)}</td><td>{r.measured:.3g}{users}</td><td>{r.predicted:.3g}</td>"
+                   f"<td>{r.low:.3g}–{r.high:.3g}</td><td>{r.naive:.3g}</td><td>{r.id}, <a href='{source.url}' target='_blank'>{source.key}</a></td></tr>")
     return "".join([*out, "</table>"])
 
 
 def draw(c: Comparison):
     """Figure, one user: measured to the right, predicted upwards, a number per configuration; the naive rule beside it."""
-    fig, panels = figure.new(12, 6, columns=2)
+    fig, panels = figure.new(10.5, 5.4, columns=2)
     alone = [r for r in c.rows if r.batch == 1]
     for ax, value, title in zip(panels, (lambda r: r.predicted, lambda r: r.naive), ("predictor", "naive rule"), strict=True):
         _panel(ax, c, alone, value, (2, 130))
@@ -167,7 +165,7 @@ def draw(c: Comparison):
 
 def draw_batched(c: Comparison):
     """Figure, 2 to 32 users: measured to the right, predicted upwards, tokens/s of all together."""
-    fig, ax = figure.new(7, 5.4)
+    fig, ax = figure.new(6.4, 5)
     _panel(ax, c, [r for r in c.rows if r.batch > 1], lambda r: r.predicted, (25, 950))
     ax.set_title("predictor, 2 to 32 users")
     ax.legend(loc="upper left", frameon=False, fontsize=9)

@@ -89,8 +89,13 @@ def ridge_tokens(roof: Roof, bits: float) -> float:
 
 def describe(step: Step, model: str, weights: str) -> str:
     return (f"{model} in {weights} on {step.roof.title}, {step.tokens} token{'s' if step.tokens > 1 else ''} at once: "
-            f"{step.intensity:.3g} FLOP per byte, ridge at {step.roof.ridge:.3g}: bound by {step.bound}; at most "
-            f"{step.rate / 1e12:.3g} TFLOPS, {step.tokens_per_second:.3g} tokens/s")
+            f"{_plain(step.intensity)} FLOP per byte, ridge at {_plain(step.roof.ridge)}: bound by {step.bound}; at most "
+            f"{_plain(step.rate / 1e12)} TFLOPS, {_plain(step.tokens_per_second)} tokens/s")
+
+
+def _plain(x: float) -> str:
+    """Three significant digits, never with an exponent."""
+    return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
 
 
 def draw(all_roofs: Sequence[Roof], step: Step | None = None):
@@ -108,8 +113,9 @@ def draw(all_roofs: Sequence[Roof], step: Step | None = None):
         x, y = step.intensity, step.rate / 1e12
         ax.plot([x, x], [1e-3, y], color="black", linewidth=1, linestyle=":")
         ax.scatter([x], [y], marker="*", s=220, color="black", zorder=4)
-        ax.annotate(f"{step.tokens} token{'s' if step.tokens > 1 else ''}: {step.tokens_per_second:.3g} tok/s at most", (x, y),
-                    xytext=(10, -16), textcoords="offset points", fontsize=9)
+        side = ("right", -10) if x > 300 else ("left", 10)
+        ax.annotate(f"{step.tokens} token{'s' if step.tokens > 1 else ''}: {_plain(step.tokens_per_second)} tok/s at most", (x, y),
+                    xytext=(side[1], -18), textcoords="offset points", ha=side[0], fontsize=9)
         if step.roof.machine == "gb10":
             _measured(ax)
     lowest = min(r.bandwidth for r in all_roofs) * left / 1e12

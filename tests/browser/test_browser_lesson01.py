@@ -19,6 +19,7 @@ def photograph_page(page, shots, name):
     box = page.locator(".jp-Notebook .jp-WindowedPanel-inner, .jp-WindowedPanel-outer").first
     height = int(page.evaluate("() => document.querySelector('.jp-WindowedPanel-outer').scrollHeight")) + 200
     page.set_viewport_size({"width": 1400, "height": min(height, 16000)})
+    page.evaluate("() => { document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0; }")
     page.wait_for_timeout(800)
     box.screenshot(path=shots / f"{name}.png")
     page.set_viewport_size({"width": 1400, "height": 1000})

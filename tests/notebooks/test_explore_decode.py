@@ -72,5 +72,21 @@ def test_the_budget_ends_it():
     assert len(s.seconds) == 3
 
 
+def test_the_better_thread_count_wins_and_the_old_one_is_restored(monkeypatch):
+    seen, before = [], torch.get_num_threads()
+
+    def timed(model, batch, count, budget):
+        seen.append(torch.get_num_threads())
+        return decode.Steps(batch, (0.5 if len(seen) == 1 else 0.2, 0.9))
+
+    monkeypatch.setattr(decode, "steps", timed)
+    torch.set_num_threads(2)
+    try:
+        assert decode.best_steps(decode.random_model(torch.float32, **SMALL), 3).best == 0.2
+        assert seen == [1, 2] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_matvec_gives_a_rate():
     assert decode.matvec(torch.float32, megabytes=1, repeats=1) > 0

@@ -295,7 +295,8 @@ my_context = 10          # your guess, in thousands of tokens
 # %%
 per_token = roofline.kv_bytes_per_token(qwen, "bf16")
 print(f"{per_token:,.0f} bytes for each token")
-print(beside("as heavy as the weights", my_context, roofline.weight_bytes(qwen, "nvfp4") / per_token / 1000, "thousand tokens"))
+as_heavy = roofline.weight_bytes(qwen, "nvfp4") / per_token
+print(beside("as heavy as the weights", my_context, as_heavy / 1000, "thousand tokens"))
 
 # %% tags=["keep_output", "nbval-check-output"]
 print(f"{'':<24}{'KiB per token':>14}{'GiB at 32768':>14}{'GiB, 8 users':>14}   KV in BF16")
@@ -330,8 +331,8 @@ fit_bars.explore(machine.detect().memory_total_bytes)
 # %% tags=["keep_output", "nbval-check-output"]
 machines = [fit_bars.card(24), catalog.machine("rtx-5090"), catalog.machine("gb10")]
 print(f"{'':<27}{'format':<12}" + "".join(f"{m.title:>18}" for m in machines))
-for name in ("Qwen3-8B", "Qwen3-14B", "Gemma-3-27b-it", "Qwen3-30B-A3B", "Qwen3-32B", "gpt-oss-20b", "Llama-3.3-70B-Instruct",
-             "gpt-oss-120b", "Qwen3-235B-A22B"):
+for name in ("Qwen3-8B", "Qwen3-14B", "Gemma-3-27b-it", "Qwen3-30B-A3B", "Qwen3-32B", "gpt-oss-20b",
+             "Llama-3.3-70B-Instruct", "gpt-oss-120b", "Qwen3-235B-A22B"):
     fmt = "mxfp4" if name.startswith("gpt") else "nvfp4"
     need = fit_bars.compute(name, fmt, "bf16", 32768, 1, machines)
     print(f"{name:<27}{fmt:<12}" + "".join(f"{a.verdict if a.verdict != 'no' else '·':>18}" for _, a in need.verdicts))
@@ -358,7 +359,8 @@ for name in ("Qwen3-8B", "Qwen3-14B", "Gemma-3-27b-it", "Qwen3-30B-A3B", "Qwen3-
 now = memory_now.now()
 print(f"available {now.available / GIB:.1f} GiB; swap {now.swap / GIB:.1f} GiB; one pool for CPU and GPU: "
       f"{machine.detect().unified_memory}")
-print("a Spark that is this full is at its end" if now.available < 8 * GIB else "that is more than the headroom of a Spark")
+enough = now.available >= 8 * GIB
+print("that is", "more" if enough else "less", "than the headroom that a Spark needs")
 
 # %% [markdown]
 # The rule that follows from these reports: **keep 8 to 10 GiB of MemAvailable**, at the peak and not on average. Start
@@ -411,7 +413,8 @@ for utilization in (0.92, 0.35):
     pool = utilization * visible
     weights = roofline.weight_bytes(qwen, "nvfp4") / GIB
     tokens = (pool - weights - 2.5) * GIB / per_token
-    print(f"{utilization:.2f} takes {pool:6.1f} GiB, leaves {visible - pool:5.1f} GiB to everybody else, holds {tokens:,.0f} tokens")
+    print(f"{utilization:.2f} takes {pool:6.1f} GiB, leaves {visible - pool:5.1f} GiB to everybody else, "
+          f"holds {tokens:,.0f} tokens")
 
 # %% [markdown]
 # The first is vLLM's default. It is meant for a card of its own and leaves a Spark 9.7 GiB for the system *and* the headroom,

@@ -108,7 +108,7 @@ else:
 device, rate = ("cuda", gpu_rate) if gpu_rate else ("cpu", memory_rate)
 shared = rate if here.unified_memory else memory_rate
 bandwidth.save(shared)
-print(f"./course fit … --machine this now computes with {shared / GB:.1f} GB/s")
+print(f"from now on, ./course fit … --machine this computes with {shared / GB:.1f} GB/s")
 spark = catalog.machine("gb10")
 for name in ("bandwidth", "bandwidth_measured"):
     f = spark.figure(name)
@@ -209,7 +209,7 @@ print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.0f} million parameter
 my_tokens = 30           # your guess, in tokens per second
 
 # %%
-alone = decode.steps(model)
+alone = decode.best_steps(model)
 print(beside("tokens per second", my_tokens, alone.tokens_per_second))
 product = speed[dtype] * dtype.itemsize
 for label, used in (("memory, read by the plain loop", rate), ("matrix times vector, in torch", product),
@@ -217,7 +217,8 @@ for label, used in (("memory, read by the plain loop", rate), ("matrix times vec
     print(f"{label:<32}{used / GB:7.1f} GB/s   {used / rate:5.2f} of the memory   {used / size:7.1f} tok/s")
 
 # %% [markdown]
-# The first line is the prediction, bandwidth over bytes; the last is what the model did. Its share of the bandwidth is called
+# The first line is the prediction, bandwidth over bytes; the last is what the model did (with one thread and with all of them,
+# the faster counts). Its share of the bandwidth is called
 # **memory bandwidth utilisation**, and it is the honest mark of an engine: on a Spark, engines reach 0.6 to 0.86 of the documented
 # peak. The line between them says where the rest went here. If it is close to the last one, torch's matrix–vector product
 # is what doesn't stream as well as the plain loop (on many CPUs it uses one thread), and the model adds little to it. If there
@@ -236,7 +237,7 @@ pico = AutoModelForCausalLM.from_pretrained(paths.PICO, dtype=dtype).eval().to(d
 pico_size, pico_steps = decode.read_bytes(pico), decode.steps(pico, count=40)
 print(beside("pico over the other", my_pico, pico_steps.tokens_per_second / alone.tokens_per_second))
 print(f"bytes: {size / pico_size:.0f} times fewer")
-print(beside("pico, prediction = bandwidth / bytes", rate / pico_size, pico_steps.tokens_per_second, "tok/s"))
+print(f"bandwidth / bytes says {rate / pico_size:.0f} tok/s, measured {pico_steps.tokens_per_second:.0f}")
 
 # %% [markdown]
 # Two effects pull in opposite directions. Pico, with a few dozen megabytes, may stay in a cache from token to token, which
@@ -249,12 +250,23 @@ near = bandwidth.rate_at(points, pico_size) if device == "cpu" else rate
 better = 1 / (empty + pico_size / near)
 print(f"a step with nothing in it: {1e3 * empty:.2f} ms of pico's {1e3 * pico_steps.best:.2f} ms")
 print(f"a working set of that size streams with {near / GB:.0f} GB/s")
-print(beside("pico, fixed cost + bytes / that rate", better, pico_steps.tokens_per_second, "tok/s"))
+print(f"fixed cost + bytes / that rate says {better:.0f} tok/s, measured {pico_steps.tokens_per_second:.0f}")
 
 # %% [markdown]
-# For a small model the fixed cost is most of the time, and counting bytes predicts nothing. The course's predictor warns
-# below 2 billion parameters for that reason: on a Spark the whole step of Qwen3-0.6B takes a few milliseconds, and launching
-# the GPU's kernels is a good part of that. CUDA graphs exist to make this part small.
+# If that is still too fast, one suspect is left. Each of pico's forty-odd matrix products is handed to all threads in small pieces
+# and collected again, and while other programs want the same cores, everybody waits for the last one. With a single thread
+# there is nothing to hand out.
+
+# %%
+all_threads = torch.get_num_threads()
+torch.set_num_threads(1)
+single = decode.steps(pico, count=40)
+torch.set_num_threads(all_threads)
+print(f"pico with {all_threads} threads {pico_steps.tokens_per_second:.0f} tok/s, with one {single.tokens_per_second:.0f} tok/s")
+
+# %% [markdown]
+# For small models such costs outweigh the bytes, and counting bytes predicts little. The course's predictor warns below 2 billion
+# parameters for that reason. On a GPU the cost is the launch of each kernel, and CUDA graphs exist to make it small.
 #
 # ## 4. More tokens for the same bytes
 #
@@ -265,9 +277,10 @@ print(beside("pico, fixed cost + bytes / that rate", better, pico_steps.tokens_p
 my_gain = 8              # your guess
 
 # %%
-batches = {1: alone, **{b: decode.steps(model, b, count=10, budget=3) for b in (2, 4, 8, 16)}}
+batches = {1: alone, **{b: decode.best_steps(model, b) for b in (2, 4, 8, 16)}}
 for b, s in batches.items():
-    print(f"{b:>3} users: step {1e3 * s.best:7.1f} ms, {s.tokens_per_second:8.1f} tok/s together, {1 / s.best:7.1f} for each")
+    print(f"{b:>3} users: step {1e3 * s.best:7.1f} ms, {s.tokens_per_second:8.1f} tok/s together, "
+          f"{1 / s.best:7.1f} for each")
 print(beside("16 users over one", my_gain, batches[16].tokens_per_second / alone.tokens_per_second))
 
 # %%
@@ -276,14 +289,15 @@ left.plot(list(batches), [1e3 * s.best for s in batches.values()], marker="o", c
 right.plot(list(batches), [s.tokens_per_second for s in batches.values()], marker="o", color=figure.ORANGE)
 right.plot([1, 16], [alone.tokens_per_second, 16 * alone.tokens_per_second], color=figure.GREY, linestyle="--")
 left.set(xlabel="users at once", ylabel="ms", title="one step", ylim=(0, None))
-right.set(xlabel="users at once", ylabel="tokens/s together", title="all together; dashed: the step costs nothing more")
+right.set(xlabel="users at once", ylabel="tokens/s together", title="all together; dashed: if free")
 figure.show(fig, "Left: time of a step over the number of users. Right: tokens per second of all together: "
             + ", ".join(f"{b} users {s.tokens_per_second:.1f}" for b, s in batches.items()) + ".")
 
 # %% [markdown]
 # On a GPU the left curve is flat for a long while. On a CPU it has two features. From one user to two there may be a jump, because
 # the library changes from a matrix–vector to a matrix–matrix routine, and that one first copies the weights into a layout that
-# it likes better. After that it is flat until the arithmetic becomes the limit, which a CPU reaches soon.
+# it likes better. After that it is flat until the arithmetic becomes the limit, which a CPU reaches soon. (If your curve jumps
+# up and down, the cores were busy with something else. Run the cell again.)
 #
 # Where that happens is the machine's **ridge**. Draw FLOP per byte to the right and FLOP per second upwards, and every machine is
 # a slope, its bandwidth, which runs into a roof, its arithmetic. A step with *n* tokens does 2 *n* FLOP with each weight that
@@ -341,13 +355,15 @@ for name in ("gb10", "rtx-5090", "h200", "b200", "b300"):
 # rate for one user that the catalogue has for it.
 
 # %%
-published = [m for m in catalog.measurements() if m.machine_name == "gb10" and m.batch == 1 and m.usable("decode_tps")]
-for weights, engine in (("bf16", "vllm"), ("fp8", "sglang"), ("q8_0", "ollama"), ("nvfp4", "trtllm"), ("q4_k_m", "ollama")):
+published = [m for m in catalog.measurements() if m.machine_name == "gb10" and "Llama-3.1-8B" in m.model
+             and m.batch == 1 and m.usable("decode_tps")]
+for weights, engine in (("bf16", "vllm"), ("fp8", "sglang"), ("q8_0", "ollama"), ("nvfp4", "trtllm"),
+                        ("q4_k_m", "ollama")):
     p = roofline.fit("Llama-3.1-8B-Instruct", weights=weights, engine=engine)
     seen = [f"{m.decode_tps:g} ({m.id}, {m.source.key})" for m in published
-            if "Llama-3.1-8B" in m.model and (m.weights, m.engine_name) == (weights, engine)]
-    print(f"{weights:<7}{engine:<9}{p.bytes_per_token / GB:6.2f} GB  predicted {p.decode_tps:5.1f} ({p.decode_tps_low:.1f} to "
-          f"{p.decode_tps_high:.1f})   published: {', '.join(seen) or 'none in the catalogue'}")
+            if (m.weights, m.engine_name) == (weights, engine)]
+    print(f"{weights:<7}{engine:<9}{p.bytes_per_token / GB:6.2f} GB  predicted {p.decode_tps:5.1f} "
+          f"({p.decode_tps_low:.1f} to {p.decode_tps_high:.1f})   published: {', '.join(seen) or 'none'}")
 
 # %% [markdown]
 # From 16 bits to 4.5 would be a factor of 3.6. Llama-3.1-8B gets 3.0 in bytes, because its head stays in BF16, and a fifth of
@@ -374,9 +390,10 @@ for reason, count in comparison.left_out.items():
 
 # %% [markdown]
 # The naive rule fails in a pattern: its points lie in horizontal rows. It can't see the KV cache, so a long context changes
-# nothing for it, and it doesn't know which tensors keep more bits than the name says. The last line of errors is the honest
-# one. The constants were fitted to these same measurements, so for that line each model was left out of the fit in turn, and
-# predicted by what was learned from the others.
+# nothing for it, and it doesn't know which tensors keep more bits than the name says. Of the predictor's lines, "left out"
+# are the honest ones. Its constants were fitted to these same measurements, so for those lines each model, or each engine,
+# was left out of the fit in turn, and predicted by what was learned from the others. The lines beginning with "one row for
+# each number" keep a model that was measured at thirty depths from counting thirty times.
 #
 # Every number of the figure, with its source (an asterisk: doubtful, hollow in the figure):
 
