@@ -1,6 +1,6 @@
 """How fast is the NVFP4 codec, beside four other implementations and plain copying? Prints one table.
 
-    python tests/benchmarks/codec.py [--size 4096] [--repeat 5] [--json]
+    python tests/benchmarks/codec.py [--size 4096] [--repeat 3] [--json]
 
 MB/s of input for quantizing, of FP32 output for dequantizing; 1 MB = 10^6 bytes. memcpy: numpy's copyto of as many bytes
 into memory that is there already, so that it reads and writes each byte once. Everything runs on one core unless its row
@@ -181,7 +181,7 @@ def show(r: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=4096, help="rows and columns of the tensor, a multiple of 16")
-    parser.add_argument("--repeat", type=int, default=5, help="rounds of turns")
+    parser.add_argument("--repeat", type=int, default=3, help="rounds of turns")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     args = parser.parse_args()
     if args.size < 16 or args.size % 16 or args.repeat < 1:
