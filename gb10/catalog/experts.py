@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gb10.catalog import layers as L
 
-_SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
+SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,11 @@ def number(c: dict) -> int:
     return next((c[k] for k in NUMBER if isinstance(c.get(k), int) and c[k]), 0)
 
 
+TOP_K = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_k")
+
+
 def top_k(c: dict) -> int:
-    return (c.get("num_experts_per_tok") or c.get("num_experts_per_token") or c.get("top_k_experts")
-            or c.get("moe_topk") or c.get("moe_k") or 0)
+    return next((c[k] for k in TOP_K if c.get(k)), 0)
 
 
 def is_moe_layer(c: dict, i: int) -> bool:
@@ -84,7 +86,7 @@ def layer(c: dict, block: dict | None = None) -> Moe:
         rest["shared"] += matrices * h * c["moe_shared_expert_intermediate_size"] * (c.get("n_shared_experts") or 1)
     elif c.get("shared_intermediate_size"):                      # Granite
         rest["shared"] += 3 * h * c["shared_intermediate_size"]
-    elif shared := next((c[k] for k in _SHARED if isinstance(c.get(k), int) and c[k]), 0):
+    elif shared := next((c[k] for k in SHARED if isinstance(c.get(k), int) and c[k]), 0):
         rest["shared"] += 3 * h * width * shared
     if family.startswith("gemma4"):                              # a dense MLP beside the experts, with norms and scales
         rest.update(L.mlp(c, c["intermediate_size"]))

@@ -84,19 +84,34 @@ def from_folder(path: Path) -> Model:
     """A folder with a config.json, or a config.json itself. Raises NotAModel or UnknownModel with one sentence."""
     file = path / "config.json" if path.is_dir() else path
     name = file.parent.name if file.name == "config.json" else file.stem
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise UnknownModel(f"{path} has no config.json: give a model's folder, its config.json, or a name.") from e
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise NotAModel(f"{file} is not valid JSON ({e}): give a Hugging Face config.json.") from e
+    config = _read(file, path)
     beside = file.with_name("hf_quant_config.json")          # older ModelOpt checkpoints say it there
     if isinstance(config, dict) and "quantization_config" not in config and beside.is_file():
-        config["quantization_config"] = json.loads(beside.read_text(encoding="utf-8"))
+        config["quantization_config"] = _read(beside, path)
     here = Source("local", str(file), "config.json on this machine", "")
-    built = _from(config, name or file.resolve().parent.name, here)
-    size = sum(f.stat().st_size for f in file.parent.glob("*.safetensors"))
+    built = _from(config, " ".join((name or file.resolve().parent.name).split()), here)
+    size = sum(f.stat().st_size for f in file.parent.glob("*.safetensors") if f.is_file())
     return replace(built, file_bytes=size or None)
+
+
+def _read(file: Path, asked: Path):
+    """A JSON file; whatever is wrong with it is one sentence that names it."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise UnknownModel(f"{_line(asked)} has no config.json: give a model's folder, its config.json, or a name.") from e
+    except OSError as e:
+        raise UnknownModel(f"{_line(file)} can't be read ({e.strerror or type(e).__name__}): give a model's folder or its "
+                           "config.json.") from e
+    except (ValueError, RecursionError) as e:                # not JSON, not UTF-8, numbers or nesting without end
+        why = "nested too deeply" if isinstance(e, RecursionError) else _line(str(e).split(";")[0])
+        raise NotAModel(f"{_line(file)} is not valid JSON ({why}): give a Hugging Face config.json.") from e
+
+
+def _line(text) -> str:
+    """On one line, and no longer than a line."""
+    flat = " ".join(str(text).split())
+    return flat if len(flat) <= 200 else flat[:197] + "..."
 
 
 def _from(config: dict, name: str, src: Source) -> Model:
@@ -104,7 +119,7 @@ def _from(config: dict, name: str, src: Source) -> Model:
         return from_config(config, name, source=src)
     except NotAModel:
         raise
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError) as e:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError, RecursionError) as e:
         what = f"no {e}" if isinstance(e, KeyError) else str(e)
         raise NotAModel(f"the config of {name} can't be read as a language model ({what}): it may be of a family that "
                         "this course doesn't know yet.") from e
@@ -116,10 +131,17 @@ def model(name: str, hub: bool = True) -> Model:
     Raises UnknownModel (with the nearest names) or NotAModel, each with one sentence.
     """
     text = str(name).strip()
+    if not text or len(text) > 1000:
+        raise UnknownModel("a model's name is missing: './course fit --list' shows those of the catalogue." if not text else
+                           f"there is no model of a name with {len(text)} characters: './course fit --list' shows the names.")
     if text in _rows():
         return _built(text)
     path = Path(text).expanduser()
-    if text.endswith(".json") or (path.exists() and ("/" in text or path.is_dir())):
+    try:
+        local = text.endswith(".json") or (path.exists() and ("/" in text or path.is_dir()))
+    except (OSError, ValueError) as e:                       # a name that no file system takes, links in a circle
+        raise UnknownModel(f"'{_line(text)}' names no file that can be read, and no model of the catalogue.") from e
+    if local:
         return from_folder(path)
     found = _by_name().get(canonical(text)) if text else None
     if found:
@@ -130,7 +152,7 @@ def model(name: str, hub: bool = True) -> Model:
         config, size = fetch(text)
         here = Source("hub", f"https://huggingface.co/{text}/blob/main/config.json", "config.json on the hub", "")
         return replace(_from(config, text.split("/")[-1], here), file_bytes=size)
-    raise UnknownModel(f"there is no model '{text}' in the catalogue{nearest(text)}")
+    raise UnknownModel(f"there is no model '{_line(text)}' in the catalogue{nearest(text)}")
 
 
 def nearest(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from functools import cache
 
-from gb10.catalog import experts, quantization, rows
+from gb10.catalog import experts, quantization, rows, sound
 from gb10.catalog import layers as L
 from gb10.catalog.architecture import Cache, Model, Part
 from gb10.catalog.source import read_json
@@ -16,7 +16,12 @@ MOST_LAYERS = 2000
 NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 GENERATES = ("CausalLM", "ConditionalGeneration", "LMHeadModel", "ImageTextToText", "ForConditionalGeneration")
 UNCOUNTABLE = {"jamba", "bamba", "zamba", "zamba2", "mamba", "mamba2", "falcon_mamba", "recurrent_gemma", "rwkv", "minimax",
-               "gemma3n", "gemma3n_text", "deepseek_v4", "kimi_linear", "plamo2", "xlstm"}
+               "gemma3n", "gemma3n_text", "deepseek_v4", "kimi_linear", "plamo2", "xlstm", "dbrx", "falcon", "opt", "bloom",
+               "mpt", "nemotron-nas", "gptj", "codegen", "gpt_bigcode", "gpt_neo"}
+# counted here, though transformers has no class of them (or keeps its fields under another name)
+COUNTED = {"kimi_k2", "minicpm", "bitnet", "dream", "flex_olmo", "gemma3", "gemma4", "qwen2_vl", "qwen2_5_vl", "qwen3_5",
+           "qwen3_5_moe", "qwen3_vl", "qwen3_vl_moe"}
+FOUR_TIMES = {"gpt2"}         # families whose feed-forward layers are four times as wide as the rest where nothing is said
 PATTERN = {"M": "mamba", "E": "moe", "*": "attention", "-": "mlp"}   # hybrid_override_pattern of Nemotron-H
 
 
@@ -149,11 +154,17 @@ def from_config(config: dict, name: str, **more) -> Model:
         raise NotAModel(f"{name} is a {config['architectures'][0]}, not a model that generates text.")
     c = _defaults(c, family, nested=any(isinstance(config.get(k), dict) for k in NESTED)) | c | {"model_type": family}
     hidden, vocab = _positive(c, "hidden_size", name), _positive(c, "vocab_size", name)
+    try:
+        c = sound.settle(c)
+    except ValueError as e:
+        raise NotAModel(f"the config of {name} can't be read as a language model: {e}.") from e
     listed = c.get("layers_block_type") or c.get("hybrid_override_pattern")
     if not listed and _positive(c, "num_hidden_layers", name) > MOST_LAYERS:
         raise NotAModel(f"the config of {name} says {c['num_hidden_layers']} layers: more than any model has.")
     if "mamba_num_heads" not in c:
         _positive(c, "num_attention_heads", name)
+    if family not in _family_defaults().keys() | COUNTED:
+        raise NotAModel(f"{name} is of the family '{str(family)[:60]}', which this course doesn't know: its layers can't be counted.")
     types, notes, width = layer_types(c), [], 0
     total, caches, routed, state = Counter(), Counter(), Counter(), 0
     layers_of: dict[str, list[int]] = defaultdict(list)             # which layers hold each kind of tensors
@@ -182,7 +193,9 @@ def from_config(config: dict, name: str, **more) -> Model:
             total.update(moe.rest)
             width = max(width, (moe.top_k * moe.each + moe.rest["shared"]) // hidden)
         elif kind == "mlp" or not alone:
-            wide = c.get("intermediate_size_mlp") or c.get("intermediate_size") or 4 * hidden
+            wide = c.get("intermediate_size_mlp") or c.get("intermediate_size") or (4 * hidden if family in FOUR_TIMES else 0)
+            if not wide:
+                raise NotAModel(f"the config of {name} doesn't say intermediate_size, how wide its feed-forward layers are.")
             wide = wide[i] if isinstance(wide, list) else wide * (2 if reuses and c.get("use_double_wide_mlp") else 1)
             total.update(L.mlp(c, wide))
             width = max(width, 3 * wide)
@@ -195,10 +208,8 @@ def from_config(config: dict, name: str, **more) -> Model:
     if c.get("hidden_size_per_layer_input"):                        # Gemma 4 E: a small input table for each layer
         total.update(L.layer_inputs(c, len(types)))
         notes.append("per-layer input tables are in the file, but only one row of each is read per token")
-    if family not in _family_defaults():
-        notes.append(f"the counts were not checked against a model of the family '{family}'")
     tied = bool(c.get("tie_word_embeddings", family in {"gemma", "gemma2", "gemma3", "gemma3_text", "gemma4",
-                                                        "gemma4_text", "gpt2", "cohere", "cohere2"}))
+                                                        "gemma4_text", "gpt2", "cohere", "cohere2", "minicpm"}))
     total["embedding"] = vocab * hidden
     if not tied:
         total["head"] = vocab * hidden
@@ -221,7 +232,7 @@ def from_config(config: dict, name: str, **more) -> Model:
         max_context=int(c.get("max_position_embeddings") or c.get("max_seq_len") or 0), tied=tied, parts=tuple(parts),
         caches=tuple(Cache(n, e, w) for (e, w), n in merged.items() if n), state_elements=state, width=width,
         attention_flops=_attention_flops(c), odd_rows=rows.odd_rows(c),
-        unread=quantization.method(config) if quantization.stated(config) and not declared else "",
+        unread="" if declared or not quantization.named(config) else quantization.method(config),
         declared=more.pop("declared", declared), keeps=more.pop("keeps", None) or keeps, notes=tuple(notes), **more)
 
 

@@ -65,6 +65,11 @@ def stated(config: dict) -> dict:
     return {**q, **q["quantization"]} if isinstance(q.get("quantization"), dict) else q
 
 
+def named(config: dict) -> bool:
+    """Does the config say at all that something is quantised, in whatever way?"""
+    return bool(config.get("quantization_config") or config.get("quantization"))
+
+
 def method(config: dict) -> str:
     """What a quantization_config calls itself, for a sentence."""
     q = stated(config)

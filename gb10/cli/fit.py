@@ -18,7 +18,8 @@ EXAMPLES = """\
   ./course fit --list                                            models, machines, formats
 
 How to read it. One generated token reads all weights that it is multiplied with, and its own KV cache: bytes read
-per token / bandwidth is a limit that nothing can beat. Real engines reach 0.6 to 0.86 of it; the rate shown is the
+per token / bandwidth is a limit that nothing can beat with these bytes (some builds quantise attention and head too,
+and read less). Real engines reach 0.6 to 0.86 of it; the rate shown is the
 middle of what was measured, the band says how far off it may be. A context of N means N tokens in the cache of each
 sequence: the memory holds them, and decode is stated with that many.
 Exit code 0 with the answer, also when it is no; 2 when the question makes no sense.
@@ -58,7 +59,7 @@ def run(args) -> int:
         answer = roofline.fit(model, weights=args.weights, kv=args.kv, machine=machine, context=args.context,
                               batch=args.batch, engine=args.engine)
     except ValueError as e:          # each says in one sentence what was wrong and what to do
-        raise UserError(str(e)) from e
+        raise UserError(" ".join(str(e).split())) from e
     if args.json:
         import json
 
@@ -116,7 +117,7 @@ def _wrapped(note: str, width: int = 110) -> list[str]:
 
 
 def _decode(p) -> tuple[str, str]:
-    limit = f"nothing can beat {_n(p.decode_tps_limit)}"
+    limit = f"with these bytes nothing can beat {_n(p.decode_tps_limit)}"
     if p.decode_tps is None:
         return "no figure", limit
     each = f" together, {_n(p.decode_tps / p.batch)} each" if p.batch > 1 else ""

@@ -12,6 +12,8 @@ from pathlib import Path
 FILE = Path(__file__).with_name("calibration.json")
 BATCH_DOUBT = 0.08
 CEILING = 0.86           # of the peak bandwidth: what GPU read benchmarks reach on GB10 (antirez/ds4 #773)
+REACH = 0.90             # of the peak: where the band ends; large 16-bit models in vLLM were seen at 0.84 to 0.87, and a
+#                          byte that was counted too many looks like speed
 
 
 @dataclass(frozen=True)
@@ -19,23 +21,33 @@ class Calibration:
     base: float                       # share of the peak bandwidth, before the effects below
     formats: dict[str, float]         # factor by how the weights are packed
     engines: dict[str, float]         # factor by engine
+    pairs: dict[str, dict[str, float]]    # engine -> {packing: factor}: what one engine does with one format
     moe: dict[str, float]             # factor for mixture-of-experts models, by engine
-    fixed_ms: dict[str, float]        # per decode step, by engine: launches, sampling, the server's own work
+    hybrid: dict[str, float]          # factor for models with state-space or linear-attention layers, by engine
+    fixed_ms: dict[str, float]        # per decode step, by engine: sampling, the server's own work
+    layer_us: dict[str, float]        # per layer and step, "dense" and "moe": launches, routing
     batch: dict[str, dict[str, float]]    # "dense" or "moe" -> {batch: factor}, llama.cpp
     band: float                       # half width in logarithms, of the stated band
+    doubt: dict[str, dict[str, float]]    # "moe" or "hybrid" -> {engine: what it adds to the half width}
 
-    def efficiency(self, packing: str, engine: str, moe: bool) -> float:
-        """Share of the peak bandwidth at which the bytes of a step are read, before the fixed time of a step."""
-        e = self.base * self.formats[packing] * self.engines[engine] * (self.moe[engine] if moe else 1)
+    def efficiency(self, packing: str, engine: str, moe: bool, hybrid: bool = False) -> float:
+        """Share of the peak bandwidth at which the bytes of a step are read, before the fixed time of a step. The factor
+        of 16-bit weights is known of dense models only, and is not applied to others."""
+        form = 1.0 if packing == "bf16" and moe else self.formats[packing]
+        e = self.base * form * self.engines[engine] * self.pairs[engine][packing]
+        e *= (self.moe[engine] if moe else 1) * (self.hybrid[engine] if hybrid else 1)
         return min(e, CEILING)
 
-    def seconds(self, step_bytes: float, bandwidth: float, packing: str, engine: str, moe: bool) -> float:
+    def seconds(self, step_bytes: float, bandwidth: float, packing: str, engine: str, moe: bool, layers: int = 0,
+                hybrid: bool = False) -> float:
         """Time of one decode step at batch 1."""
-        return step_bytes / (self.efficiency(packing, engine, moe) * bandwidth) + self.fixed_ms[engine] / 1e3
+        fixed = self.fixed_ms[engine] / 1e3 + layers * self.layer_us["moe" if moe else "dense"] / 1e6
+        return step_bytes / (self.efficiency(packing, engine, moe, hybrid) * bandwidth) + fixed
 
-    def half_width(self, batch: int) -> float:
-        """Half the band, in logarithms: wider with more than one sequence, where fewer models were measured."""
-        return self.band + (BATCH_DOUBT if batch > 1 else 0)
+    def half_width(self, batch: int, engine: str = "llama.cpp", moe: bool = False, hybrid: bool = False) -> float:
+        """Half the band, in logarithms: wider where fewer models, or none, were measured."""
+        return (self.band + (BATCH_DOUBT if batch > 1 else 0) + (self.doubt["moe"].get(engine, 0.0) if moe else 0)
+                + (self.doubt["hybrid"].get(engine, 0.0) if hybrid else 0))
 
     def batch_factor(self, batch: int, engine: str, moe: bool) -> float:
         """What remains of the efficiency at this batch; llama.cpp's kernels lose some, the servers' were seen not to."""

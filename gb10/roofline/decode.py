@@ -43,7 +43,7 @@ def decode(model: Model, fmt: WeightFormat, kv: str, machine: Machine, context: 
         notes.append(f"no decode rate for a mixture of experts above {MOE_BATCH} sequences: which experts a batch touches "
                      "can't be bounded (measured up to 1.67 x the rate that independent draws allow)")
         return Decode(moved, moved / batch, None, None, None, limit, None, tuple(notes))
-    seconds = c.seconds(moved, peak, calibration.packing(fmt.name), engine, model.moe)
+    seconds = c.seconds(moved, peak, calibration.packing(fmt.name), engine, model.moe, model.layers, model.hybrid)
     seconds /= c.batch_factor(batch, engine, model.moe)
     if batch > 1:
         compute = step_compute_seconds(model, fmt, machine, engine, batch)
@@ -52,8 +52,15 @@ def decode(model: Model, fmt: WeightFormat, kv: str, machine: Machine, context: 
             notes.append("at this batch the arithmetic takes longer than the memory")
     ceiling = calibration.CEILING * batch * peak / moved
     tps = min(batch / seconds, ceiling)
-    half = c.half_width(batch) if machine.calibrated else ELSEWHERE
-    low, high = tps * math.exp(-half), min(tps * math.exp(half), ceiling, limit)
+    half = c.half_width(batch, engine, model.moe, model.hybrid)
+    half = half if machine.calibrated else max(half, ELSEWHERE)
+    low, high = tps * math.exp(-half), min(tps * math.exp(half), ceiling * calibration.REACH / calibration.CEILING, limit)
+    if model.moe and engine == "trtllm":
+        notes.append("no rate of a mixture of experts on one machine with TensorRT-LLM is in the catalogue: the band is wide, "
+                     "and its middle is no more than that")
+    if model.hybrid and engine in ("llama.cpp", "ollama"):
+        notes.append("hybrids as GGUF were measured slower than their bytes say; one model's rows stand for all of them, so "
+                     "the band is wider")
     if model.params < SMALL:
         low *= 0.6
         notes.append("under 2 billion parameters: the fixed cost of a step outweighs the bytes, expect less than this")

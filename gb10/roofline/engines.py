@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gb10.catalog import NotPublished, WeightFormat, weight_format
+from gb10.catalog import Machine, NotPublished, WeightFormat, weight_format
 
 ENGINES = {"vllm": "vLLM", "trtllm": "TensorRT-LLM", "llama.cpp": "llama.cpp", "ollama": "Ollama", "sglang": "SGLang"}
 _ALIASES = {"tensorrt-llm": "trtllm", "trt-llm": "trtllm", "trt": "trtllm", "llamacpp": "llama.cpp",
@@ -19,8 +19,28 @@ def engine(name: str) -> str:
     return wanted
 
 
-def default_engine(fmt: WeightFormat) -> str:
-    return "llama.cpp" if fmt.file == "gguf" else "vllm"
+def default_engine(fmt: WeightFormat, machine: Machine | None = None) -> str:
+    return "llama.cpp" if fmt.file == "gguf" or (machine and not _nvidia(machine)) else "vllm"
+
+
+def _nvidia(machine: Machine) -> bool:
+    return bool(machine.compute_capability) or machine.name == "this"
+
+
+def check(fmt: WeightFormat, name: str, kv: str, machine: Machine) -> list[str]:
+    """What there is to say about this engine on this machine with this KV cache. Raises NotPublished for what doesn't exist."""
+    notes = []
+    if not _nvidia(machine) and (name == "trtllm" or (machine.name.startswith("mac") and name not in ("llama.cpp", "ollama"))):
+        raise NotPublished(f"{ENGINES[name]} doesn't run on {machine.title}: take llama.cpp or ollama, and a GGUF format.")
+    if not _nvidia(machine) and name in ("vllm", "sglang"):
+        if fmt.name.startswith("nvfp4"):
+            raise NotPublished(f"{ENGINES[name]} has no NVFP4 kernels for {machine.title}: take a machine with an NVIDIA GPU, or GGUF.")
+        notes.append(f"{ENGINES[name]} on {machine.title} needs its ROCm build; nothing was measured with it")
+    if kv in ("q8_0", "q4_0") and name not in ("llama.cpp", "ollama"):
+        raise NotPublished(f"{ENGINES[name]} has no KV cache in {kv}, which is a GGUF type: take fp8 or bf16.")
+    if kv in ("fp8", "nvfp4") and name in ("llama.cpp", "ollama"):
+        notes.append(f"{ENGINES[name]} has no KV cache in {kv}: q8_0 comes nearest")
+    return notes
 
 
 def settle(fmt: WeightFormat, name: str) -> tuple[WeightFormat, list[str]]:

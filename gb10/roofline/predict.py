@@ -73,6 +73,9 @@ def default_weights(model: Model) -> str:
     """What the model's own checkpoint is in; else the first format that it comes in."""
     if model.declared in catalog_formats.weight_formats():
         return model.declared
+    if model.unread:
+        raise ValueError(f"{model.name} is quantised as '{model.unread}', which this course can't read: name the format that "
+                         "comes nearest with --weights (bf16 counts it as if it were not quantised).")
     return catalog_formats.formats_of(model)[0]
 
 
@@ -88,9 +91,10 @@ def fit(model: str | Model, weights: str | None = None, kv: str | None = None, m
     hw = find_machine(machine) if not isinstance(machine, Machine) else machine
     asked = weight_format(weights if weights is not None else default_weights(m))
     catalog_formats.check(m, asked)
-    name = engines.engine(engine) if engine else engines.default_engine(asked)
+    name = engines.engine(engine) if engine is not None else engines.default_engine(asked, hw)
     fmt, notes = engines.settle(asked, name)
-    cache = kv_format(kv or "bf16").name
+    cache = kv_format(kv if kv is not None else "bf16").name
+    notes = [*engines.check(fmt, name, cache, hw), *notes]
     context = CONTEXT if context is None else _natural(context, "a context of", 0)
     batch = _natural(batch, "a batch of", 1)
     mem = memory.memory(m, fmt.name, cache, hw, context, batch, name)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from gb10 import catalog
 from gb10.roofline import calibrate
 from gb10.roofline.calibrate import BANDWIDTH, Row
-from gb10.roofline.calibration import CEILING, Calibration, load, packing
+from gb10.roofline.calibration import CEILING, REACH, Calibration, load, packing
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Point:
 
 def predict(row: Row, c: Calibration) -> Point:
     """The same arithmetic as roofline.fit, with given constants."""
-    seconds = c.seconds(row.bytes, BANDWIDTH, packing(row.weights), row.engine, row.moe)
+    seconds = c.seconds(row.bytes, BANDWIDTH, packing(row.weights), row.engine, row.moe, row.layers, row.hybrid)
     seconds /= c.batch_factor(row.batch, row.engine, row.moe)
     limit = row.batch * BANDWIDTH / row.bytes
     tps = min(row.batch / seconds, CEILING * limit)
-    half = c.half_width(row.batch)
-    return Point(row, tps, tps * math.exp(-half), min(tps * math.exp(half), CEILING * limit), limit)
+    half = c.half_width(row.batch, row.engine, row.moe, row.hybrid)
+    return Point(row, tps, tps * math.exp(-half), min(tps * math.exp(half), REACH * limit), limit)
 
 
 def left_out(rows: list[Row], group: Callable[[Row], object]) -> list[Point]:

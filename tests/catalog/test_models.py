@@ -126,6 +126,15 @@ def test_a_folder_and_its_config(tmp_path):
     ("{nonsense", "not valid JSON"), (LLAMA | {"layer_types": ["warp_drive"] * 2}, "warp_drive"),
     (LLAMA | {"model_type": "jamba"}, "jamba"), (LLAMA | {"architectures": ["BertForMaskedLM"]}, "BertForMaskedLM"),
     (LLAMA | {"num_local_experts": 4}, "experts"), (LLAMA | {"intermediate_size": "wide"}, "can't be read"),
+    (LLAMA | {"head_dim": float("nan")}, "head_dim"), (LLAMA | {"head_dim": 128.5}, "head_dim"),
+    (LLAMA | {"max_position_embeddings": float("inf")}, "max_position_embeddings"),
+    (LLAMA | {"max_position_embeddings": -1}, "max_position_embeddings"), (LLAMA | {"hidden_size": 10**30}, "hidden_size"),
+    ({k: v for k, v in LLAMA.items() if k != "intermediate_size"}, "intermediate_size"),
+    (LLAMA | {"layer_types": ["full_attention"]}, "types of 1 layers"), (LLAMA | {"num_local_experts": "8"}, "num_local_experts"),
+    (LLAMA | {"num_local_experts": 8, "num_experts_per_tok": 9}, "9 of 8"), (LLAMA | {"num_key_value_heads": 0}, "num_key_value"),
+    (LLAMA | {"num_local_experts": 8, "num_experts_per_tok": 2.5}, "num_experts_per_tok"),
+    (LLAMA | {"num_key_value_heads": 8}, "8 heads"), (LLAMA | {"tie_word_embeddings": "no"}, "tie_word"),
+    ("[" * 100000, "nested too deeply"), ('{"hidden_size": ' + "9" * 5000 + "}", "config.json is not valid JSON"),
     (LLAMA | {"model_type": "deepseek_v3", "kv_lora_rank": 16}, "")])
 def test_a_config_that_is_none_is_refused(tmp_path, config, says):
     write(tmp_path, config)
@@ -161,3 +170,32 @@ def test_offline_the_hub_is_one_sentence(monkeypatch):
     with pytest.raises(ValueError, match="switched off") as e:
         catalog.model("somebody/some-model-that-is-nowhere")
     assert "\n" not in str(e.value)
+
+
+def test_what_can_not_be_read_is_named(tmp_path):
+    (tmp_path / "dir" / "config.json").mkdir(parents=True)
+    (tmp_path / "loop").mkdir()
+    (tmp_path / "loop" / "config.json").symlink_to(tmp_path / "loop" / "config.json")
+    (tmp_path / "hf").mkdir()
+    write(tmp_path / "hf", LLAMA)
+    (tmp_path / "hf" / "hf_quant_config.json").write_bytes(b"\xff{")
+    for folder, names in (("dir", "config.json"), ("loop", "loop"), ("hf", "hf_quant_config.json")):
+        with pytest.raises(ValueError, match=names) as e:
+            catalog.model(str(tmp_path / folder))
+        assert "\n" not in str(e.value)
+    for name in ("x" * 5000, "x/" + "y" * 5000, "Qwen3\n-9B"):
+        with pytest.raises(catalog.UnknownModel) as e:
+            catalog.model(name, hub=False)
+        assert "\n" not in str(e.value) and len(str(e.value)) < 600
+    write(tmp_path / "dir", LLAMA, "m.json")
+    (tmp_path / "dir" / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    assert catalog.model(str(tmp_path / "dir" / "m.json")).file_bytes is None
+
+
+def test_an_unknown_quantisation_is_not_taken_for_none(tmp_path):
+    from gb10 import roofline
+
+    write(tmp_path, LLAMA | {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}})
+    with pytest.raises(ValueError, match="bitsandbytes.*--weights"):
+        roofline.fit(str(tmp_path))
+    assert roofline.fit(str(tmp_path), weights="bf16").weights == "bf16"

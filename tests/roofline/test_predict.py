@@ -37,7 +37,7 @@ def test_nothing_is_ever_above_the_limit():
         moved = p.bytes_per_token * p.batch
         assert 0 < p.decode_tps_low <= p.decode_tps <= p.decode_tps_high <= p.decode_tps_limit * 1.000001, asked
         assert p.decode_tps * moved / p.batch <= 0.86 * hw.bandwidth * 1.000001, asked
-        assert p.decode_tps_high * moved / p.batch <= 0.86 * hw.bandwidth * 1.000001, asked
+        assert p.decode_tps_high * moved / p.batch <= 0.90 * hw.bandwidth * 1.000001, asked
         if not m.moe or p.batch == 1:
             assert p.decode_tps_limit == pytest.approx(p.batch * hw.bandwidth / moved)
         if hw.calibrated:
@@ -201,3 +201,29 @@ def test_names_of_formats_and_engines_are_forgiving():
     assert roofline.fit("Qwen3-8B", weights="q8_0").engine == "llama.cpp"
     assert roofline.fit("nvidia/Qwen3-8B-NVFP4").weights == "nvfp4" and roofline.fit("Qwen/Qwen3-8B-FP8").weights == "fp8"
     assert roofline.fit("nvidia/Qwen3-8B-NVFP4", weights="bf16").weights == "bf16"
+
+
+@pytest.mark.parametrize(("asked", "says"), [
+    ({"machine": "mac-studio", "engine": "vllm", "weights": "nvfp4"}, "doesn't run on"), ({"engine": ""}, "no engine"),
+    ({"machine": "strix-halo", "engine": "trtllm"}, "doesn't run on"), ({"kv": ""}, "no KV cache format"),
+    ({"machine": "strix-halo", "engine": "vllm", "weights": "nvfp4"}, "NVFP4"), ({"engine": "vllm", "kv": "q8_0"}, "GGUF type")])
+def test_what_does_not_exist_gets_no_number(asked, says):
+    with pytest.raises(ValueError, match=says):
+        roofline.fit("Qwen3-8B", **asked)
+
+
+def test_experts_in_tensorrt_have_a_wide_band_and_say_so():
+    p = roofline.fit("Qwen3-30B-A3B", weights="nvfp4", engine="trtllm")
+    assert p.decode_tps_low < 0.37 * p.decode_tps_limit < p.decode_tps_high <= 0.90 * p.decode_tps_limit
+    assert any("band is wide" in n for n in p.notes)
+
+
+def test_sixteen_bit_experts_do_not_get_the_factor_of_dense_models():
+    c = roofline.calibration.load()
+    assert c.efficiency("bf16", "vllm", False) > c.efficiency("fp8", "vllm", False)
+    assert c.efficiency("bf16", "vllm", True) == pytest.approx(c.base * c.engines["vllm"] * c.moe["vllm"])
+
+
+def test_hybrids_as_gguf_are_slower_with_a_wider_band():
+    c = roofline.calibration.load()
+    assert c.hybrid["llama.cpp"] < 1 and c.half_width(1, "llama.cpp", hybrid=True) > c.half_width(1)
