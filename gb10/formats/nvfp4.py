@@ -23,6 +23,8 @@ import math
 
 import torch
 
+from gb10.formats.base import BlockFormat
+from gb10.formats.checks import check_finite, check_input, check_output
 from gb10.formats.elements import (
     E2M1_MAX,
     E4M3_MAX,
@@ -31,21 +33,23 @@ from gb10.formats.elements import (
     encode_e2m1,
     pack_nibbles,
     round_to_grid,
-    unpack_nibbles,
 )
 from gb10.formats.kernels import nvfp4 as fast
 
 BLOCK = 16
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def tensor_scale_of(amax: torch.Tensor) -> torch.Tensor:
-    """FP32 scalar g = amax / 2688; 1 where that is zero, so that an all-zero tensor decodes to zeros."""
-    g = amax.float().amax() / (E2M1_MAX * E4M3_MAX)
+    """FP32 scalar g = amax / 2688; 1 where that is zero, so that an all-zero tensor decodes to zeros.
+
+    Divided by a tensor: CUDA multiplies by the rounded reciprocal of a number, which may end in another last bit.
+    """
+    amax = amax.float().amax()
+    g = amax / amax.new_tensor(E2M1_MAX * E4M3_MAX)
     return torch.where(g == 0, torch.ones_like(g), g)
 
 
-class NVFP4:
+class NVFP4(BlockFormat):
     """A tensor in NVFP4.
 
     packed        uint8 [..., K/2]; the even element of a pair is in the low nibble
@@ -77,10 +81,6 @@ class NVFP4:
         if g.numel() != 1:
             raise ValueError(f"NVFP4 has one tensor scale, not one of shape {tuple(g.shape)}")
 
-    @property
-    def shape(self) -> torch.Size:
-        return torch.Size((*self.packed.shape[:-1], self.packed.shape[-1] * 2))
-
     def __repr__(self) -> str:
         return f"NVFP4(shape={tuple(self.shape)}, tensor_scale={self.tensor_scale.item():.6g})"
 
@@ -90,10 +90,10 @@ class NVFP4:
 
         amax: largest magnitude to assume for the tensor (a calibrated one, or one shared by fused layers); without
         it, that of x. What exceeds it saturates. Raises ValueError for a wrong shape or dtype (float64 too: round it
-        yourself), for NaN or infinity in x, and for an amax that isn't one finite number above zero (zero will do for
+        yourself), for a tensor without values, for NaN or infinity in x, and for an amax that isn't one finite number above zero (zero will do for
         zeros). Gradients stop here.
         """
-        _check(x)
+        check_input(x, cls.name, BLOCK)
         x, given = x.detach(), _given(amax, x)
         if given is not None and not (math.isfinite(given) and given >= 0):
             raise ValueError(f"NVFP4.quantize of a tensor of shape {tuple(x.shape)}: amax is the largest magnitude to "
@@ -101,26 +101,20 @@ class NVFP4:
         loops = fast.loops_for(x.dtype, x)
         if loops is None:
             magnitude = _magnitudes(x)
-            top = magnitude.amax() if x.numel() else x.new_zeros((), dtype=torch.float32)
-            g = _finite_scale(x, top, bool(top.isfinite()), given)
+            g = _finite_scale(x, magnitude.amax(), given)
             blocks, s = _scaled(x, magnitude, g)
             return cls(pack_nibbles(encode_e2m1(blocks).flatten(-2)), s, g)
         with fast.subnormals(loops):
             blocks = fast.Blocks(loops, x)
-            g = _finite_scale(x, blocks.amax(), blocks.finite, given)
+            g = _finite_scale(x, blocks.amax(), given)
             return cls(*blocks.quantize(g), g)
-
-    def codes(self) -> torch.Tensor:
-        """The E2M1 codes, uint8 [..., K], each 0..15."""
-        return unpack_nibbles(self.packed)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """[..., K] in `dtype`: e2m1 * (block scale * tensor scale), multiplied in FP32, rounded once at the end.
 
         Code 8, the format's minus zero, decodes to plus zero, as in ModelOpt.
         """
-        if not dtype.is_floating_point:
-            raise ValueError(f"NVFP4.dequantize gives floats, not {dtype}")
+        check_output(dtype, self.name)
         self._check_parts()                      # they may have been replaced; the loops trust them
         loops = fast.loops_for(dtype, self.packed, self.scales, self.tensor_scale)
         if loops is None:
@@ -132,15 +126,18 @@ class NVFP4:
     @property
     def nbytes(self) -> int:
         """Bytes in a checkpoint: codes, block scales and the tensor scale."""
-        return self.packed.numel() + self.scales.numel() + 4
+        return super().nbytes + 4
 
 
 def round_trip(x: torch.Tensor, amax: torch.Tensor | float | None = None) -> torch.Tensor:
     """`NVFP4.quantize(x, amax=amax).dequantize(x.dtype)` without packing in between: a model's weights as they will be.
 
-    It stands within a model's own computation and so refuses no value: NaN stays NaN.
+    It stands within a model's own computation and so refuses no value: NaN stays NaN, and a tensor without values (an
+    expert that no token was sent to) comes back as it is.
     """
-    _check(x)
+    if isinstance(x, torch.Tensor) and x.numel() == 0:
+        return x.detach().clone()
+    check_input(x, NVFP4.name, BLOCK)
     x, given = x.detach(), _given(amax, x)
     loops = fast.loops_for(x.dtype, x)
     if loops is not None and (given is None or math.isfinite(given)):
@@ -149,11 +146,7 @@ def round_trip(x: torch.Tensor, amax: torch.Tensor | float | None = None) -> tor
             if blocks.finite:
                 return blocks.round_trip(tensor_scale_of(blocks.amax() if given is None else _number(given)))
     magnitude = _magnitudes(x)
-    if given is not None:
-        top = _number(given).to(x.device)
-    else:
-        top = magnitude.amax() if x.numel() else x.new_zeros((), dtype=torch.float32)
-    g = tensor_scale_of(top)
+    g = tensor_scale_of(magnitude if given is None else _number(given).to(x.device))
     y, s = _scaled(x, magnitude, g)
     value, _ = round_to_grid(y.abs())
     # adding 0.0 turns -0.0 into 0.0, as the decoding table does
@@ -161,19 +154,11 @@ def round_trip(x: torch.Tensor, amax: torch.Tensor | float | None = None) -> tor
     return value.reshape(x.shape).to(x.dtype)
 
 
-def _check(x: torch.Tensor) -> None:
-    if x.dtype not in DTYPES:
-        raise ValueError(f"NVFP4.quantize takes a float32, bfloat16 or float16 tensor, not {x.dtype} (its shape is "
-                         f"{tuple(x.shape)})")
-    if x.ndim == 0 or x.shape[-1] == 0 or x.shape[-1] % BLOCK:
-        raise ValueError(f"NVFP4 works on blocks of {BLOCK} along the last axis; a tensor of shape {tuple(x.shape)} "
-                         f"doesn't divide into them: pad it or leave it unquantized")
-
-
 def _number(x: torch.Tensor | float) -> torch.Tensor:
     """x as a tensor; a Python number in FP32, whatever torch's default dtype and device are."""
-    return x if isinstance(x, torch.Tensor) else torch.as_tensor(x, device="cpu", **(
-        {"dtype": torch.float32} if isinstance(x, float) else {}))
+    if isinstance(x, torch.Tensor):
+        return x
+    return torch.as_tensor(x, dtype=torch.float32 if isinstance(x, float) else None, device="cpu")
 
 
 def _given(amax: torch.Tensor | float | None, x: torch.Tensor) -> float | None:
@@ -187,11 +172,9 @@ def _given(amax: torch.Tensor | float | None, x: torch.Tensor) -> float | None:
     return amax.detach().float().item()
 
 
-def _finite_scale(x: torch.Tensor, top: torch.Tensor, finite: bool, given: float | None) -> torch.Tensor:
+def _finite_scale(x: torch.Tensor, top: torch.Tensor, given: float | None) -> torch.Tensor:
     """The tensor scale, from the largest magnitude in x or the one that was given; ValueError where there is none."""
-    if not finite:
-        raise ValueError(f"NVFP4.quantize: the tensor of shape {tuple(x.shape)} holds NaN or infinity, which have no "
-                         f"code in E2M1")
+    check_finite(top, NVFP4.name, x.shape)
     if given == 0 and top > 0:
         raise ValueError(f"NVFP4.quantize of a tensor of shape {tuple(x.shape)}: amax is 0, but the tensor holds other "
                          f"values than zero")

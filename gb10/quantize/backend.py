@@ -34,6 +34,8 @@ def fake_quantize_activation(x: torch.Tensor, amax: torch.Tensor | None = None) 
     """
     if x.shape[-1] % BLOCK:
         raise ValueError(f"NVFP4 works on blocks of {BLOCK}; this activation has {x.shape[-1]} features")
+    if x.numel() == 0:
+        return x                                 # an expert that no token was sent to
     blocks = x.float().unflatten(-1, (-1, BLOCK))
     magnitude = blocks.abs()
     amax = (magnitude if amax is None else amax.to(x.device)).float().amax()

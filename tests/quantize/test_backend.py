@@ -93,6 +93,13 @@ def test_without_a_calibrated_amax_the_inputs_own_is_taken(role):
     assert torch.equal(quantizer(role)(x), quantizer(role, x.abs().amax())(x))
 
 
+@pytest.mark.parametrize("role", [backend.fake_quantize_weight, backend.fake_quantize_activation])
+def test_no_tokens_come_back_as_no_tokens(role):
+    """An expert of a mixture may be sent none."""
+    for amax in (None, torch.tensor(3.0)):
+        assert role(torch.zeros(0, 64, dtype=torch.bfloat16), amax).shape == (0, 64)
+
+
 def test_another_format_is_refused():
     from modelopt.torch.quantization.config import QuantizerAttributeConfig
     from modelopt.torch.quantization.nn import TensorQuantizer

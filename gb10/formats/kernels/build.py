@@ -12,6 +12,9 @@ from numba import types
 
 from gb10.formats.kernels import loops
 
+if numba.config.DISABLE_JIT:
+    raise ImportError("NUMBA_DISABLE_JIT is set, and numba compiles nothing then")
+
 
 def build() -> tuple[bytes, dict[str, int]]:
     """(object code, name of each loop -> how many arguments it takes)."""

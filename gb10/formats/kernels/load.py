@@ -42,9 +42,9 @@ def _get() -> dict[str, Callable[..., int]] | None:
         name = _name()
         kept = _read(name)
         if kept is None:
-            _say("compiling the loops of the number formats for this processor; that takes a few seconds, once")
-            from gb10.formats.kernels import build
+            from gb10.formats.kernels import build  # first: without numba there is nothing to announce
 
+            _say("compiling the loops of the number formats for this processor; that takes a few seconds, once")
             kept = build.build()
             if not _keep(name, *kept):
                 _say("no folder to keep them in can be written: every start compiles them (NUMBA_CACHE_DIR names one)")

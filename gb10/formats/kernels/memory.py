@@ -7,6 +7,7 @@ back whenever it is short of it (MADV_FREE), so that keeping it takes nothing fr
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import weakref
@@ -34,12 +35,13 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 
 
 def _take(size: int) -> mmap.mmap:
-    for i, pages in enumerate(_spare):
+    for pages in list(_spare):
         if len(pages) == size:
             try:
-                return _spare.pop(i)
-            except IndexError:                   # another thread was faster
-                break
+                _spare.remove(pages)             # this very one: other threads may have moved it along the list
+                return pages
+            except ValueError:                   # one of them was faster
+                continue
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         try:
@@ -57,5 +59,8 @@ def _give_back(pages: mmap.mmap) -> None:
     except OSError:
         return
     _spare.append(pages)
-    while sum(map(len, _spare)) > MOST:
-        _spare.pop(0)
+    for oldest in list(_spare):
+        if sum(map(len, _spare)) <= MOST:
+            break
+        with contextlib.suppress(ValueError):    # another thread took it
+            _spare.remove(oldest)
