@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from gb10.check.verdict import Case, Mistake, Verdict, grade
@@ -135,10 +136,10 @@ def _truth(function: Callable):
     if not callable(function):
         return function
 
+    @functools.wraps(function)       # a missing return is looked for in the reader's own code
     def called(*args):
         got = function(*args)
         value = got.tolist() if hasattr(got, "tolist") else got
         return bool(value) if isinstance(value, (int, float)) and value in (0, 1) else got
 
-    called.__name__ = getattr(function, "__name__", "your function")
     return called

@@ -385,8 +385,8 @@ def max_users(available, weights, engine, per_user):
 check.max_users(max_users)
 
 # %% [markdown]
-# The course's predictor answers the same question, and its engines ask it before they start. `./course up` refuses what
-# would not fit and says by how much; `./course fit` tells you beforehand.
+# The course's predictor answers the same question, before you start anything: `./course fit`. `./course up` counts once more
+# at the start and refuses what would not fit into the memory that is available at that moment, with the figures.
 #
 # **Predict.** Llama-3.3-70B in NVFP4 on a Spark, conversations of 16384 tokens in BF16: how many users?
 
