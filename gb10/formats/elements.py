@@ -32,7 +32,11 @@ def round_to_grid(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Between 0 and 2 the grid's step is 0.5, up to 4 it is 1, above it is 2: rounding y / step to an integer, half to
     even, is then exactly E2M1's rule, since division and multiplication by a power of two are exact.
+    Raises ValueError for another dtype: the bits are read as those of FP32.
     """
+    if y.dtype != torch.float32:
+        raise ValueError(f"E2M1 rounds float32 numbers, and this tensor of shape {tuple(y.shape)} is "
+                         f"{str(y.dtype).removeprefix('torch.')}: convert it with .float()")
     power = (y.view(torch.int32) & F32_EXPONENT).view(torch.float32)   # the exponent alone: 2^floor(log2 y)
     step = power.clamp_(1.0, 4.0).mul_(0.5)
     return torch.div(y, step).round_().mul_(step).clamp_(max=E2M1_MAX), step
@@ -43,6 +47,7 @@ def encode_e2m1(y: torch.Tensor, minus_zero: bool = False) -> torch.Tensor:
 
     The sign bit is set for y < 0 only: -0.0 has code 0, a tiny negative number code 8 (as in ModelOpt's NVFP4).
     With minus_zero the sign bit is that of y, so that -0.0 has code 8 too (as in torchao).
+    Raises ValueError for another dtype.
     """
     value, step = round_to_grid(y.abs())
     # value / step counts steps: 0..4 where the step is 0.5, 2..4 where it is 1 (codes 4..6), 2..3 where it is 2

@@ -87,3 +87,9 @@ def test_e8m0_values_are_those_of_ml_dtypes():
     byte = torch.arange(255, dtype=torch.uint8)                  # 255 is NaN
     want = byte.numpy().view(ml_dtypes.float8_e8m0fnu).astype(np.float32)
     assert e8m0_values(byte.view(torch.float8_e8m0fnu)).tolist() == want.tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16, torch.int32])
+def test_only_float32_is_rounded(dtype):
+    with pytest.raises(ValueError, match=r"float32.*shape \(1,\).*\.float\(\)"):
+        encode_e2m1(torch.tensor([2.5]).to(dtype))
