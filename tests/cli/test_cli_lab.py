@@ -67,8 +67,8 @@ def run_in_kernel(url, token, kernel, code):
             text += message["content"]["text"]
         elif message["msg_type"] == "error":
             raise AssertionError(message["content"]["traceback"])
-        elif message["msg_type"] == "execute_reply":
-            ws.close()
+        elif message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+            ws.close()          # comes on the channel of the output and after it; the reply may overtake both
             return text
 
 

@@ -167,7 +167,7 @@ def test_what_fails_in_a_thread_is_the_callers_to_know(threads):
 def test_as_many_threads_as_torch_may_use(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)), raising=False)
-    assert [fast._threads(n) for n in (0, 1, fast.STRETCH - 1, fast.STRETCH, 1 << 20)] == [1, 1, 1, 2, 3]
+    assert [fast._threads(n) for n in (0, 1, fast.WORTH - 1, fast.WORTH, 1 << 20)] == [1, 1, 1, 2, 3]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     assert fast._threads(1 << 20) == 1
 
@@ -268,3 +268,19 @@ def test_extra_memory_stays_below_the_size_of_the_result():
     for name, peak, result in lines:
         ratio = int(peak) / int(result)          # the result itself included
         assert ratio > 2 if name == "through-torch" else ratio < 2, f"{name}: {ratio:.2f} times the result at its peak"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_has_threads_of_its_own():
+    """The threads that wait for work don't come along into a fork; it must neither hang nor go without."""
+    assert fast._share(3, lambda n: n * n, range(20))
+    before = fast._pool()
+    child = os.fork()
+    if child == 0:
+        try:
+            fresh = fast._pool() is not before and sorted(fast._share(3, lambda n: n, range(20))) == list(range(20))
+            os._exit(0 if fresh and fast._pool().submit(int).result(10) == 0 else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert fast._pool() is before

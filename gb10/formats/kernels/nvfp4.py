@@ -7,11 +7,11 @@ the very division that they replace: after that an element costs seven compariso
 
 from __future__ import annotations
 
-import _thread
 import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -20,7 +20,8 @@ from gb10.formats.elements import E2M1_BOUNDS, E2M1_MAX, decode_e2m1
 from gb10.formats.kernels import load, memory
 
 BLOCK = 16
-STRETCH = 1 << 15                                # blocks for one thread at a time; starting one costs about 0.1 ms
+STRETCH = 1 << 15                                # blocks to a stretch, at least
+WORTH = 1 << 17                                  # blocks that are worth a further thread: half a millisecond of work
 PIECE = 1 << 17                                  # elements of a strided tensor that are brought together at a time
 
 # dtype -> (its number in loops.py, bits of an element, bit pattern of infinity)
@@ -144,7 +145,7 @@ def dequantize(loops: dict[str, Callable], packed: torch.Tensor, scales: torch.T
 def subnormals(loops):
     """Inside, subnormal numbers count, even after `torch.set_flush_denormal(True)` in this thread.
 
-    Threads that are started inside inherit it.
+    The threads of `_pool` are started inside, and so inherit it.
     """
     flushed = loops["flushes"](_SMALL.data_ptr())
     if flushed:
@@ -185,15 +186,28 @@ def _aligned(x: torch.Tensor) -> torch.Tensor:
     return x.clone() if x.data_ptr() % x.itemsize else x
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _threads(blocks: int) -> int:
     """As many as torch may use here and the work is worth."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(torch.get_num_threads(), cores, 1 + blocks // STRETCH)
+    return min(torch.get_num_threads(), _cores(), 1 + blocks // WORTH)
 
 
 def _stretch(blocks: int, threads: int) -> int:
     """Blocks to a stretch: a few for each thread, so that one that is held up doesn't hold up the rest; even."""
-    return max(STRETCH, blocks // (4 * threads) + 2 & -2)
+    return max(STRETCH, blocks // (8 * threads) + 2 & -2)
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads that wait for work: a new one may start 3 ms late, on the core of the one that started it."""
+    return ThreadPoolExecutor(max(1, _cores() - 1), "gb10-formats")
+
+
+if hasattr(os, "register_at_fork"):              # a forked process has none of them
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _share(threads: int, work: Callable, pieces: Iterable) -> list:
@@ -216,10 +230,9 @@ def _share(threads: int, work: Callable, pieces: Iterable) -> list:
                 working.discard(me)
                 state.notify_all()
 
-    # Started anew each time: threads that wait for work would be missing in a forked process, and it would hang. And not
-    # by threading.Thread, which waits until the new one runs: one that comes too late finds nothing left and goes.
+    # One that comes too late finds nothing left and goes; nobody waits for it.
     for _ in range(threads - 1):
-        _thread.start_new_thread(run, ())
+        _pool().submit(run)
     run()
     with state:
         state.wait_for(lambda: not working)
