@@ -10,6 +10,7 @@ from test_explore import ink
 from gb10 import catalog, roofline
 from gb10.bandwidth import Cache, Point
 from gb10.explore import bandwidth, doubt, figure, fit_bars, memory_now, page_cache, predicted, roofline_plot
+from gb10.roofline import calibrate, validate
 
 GIB = 2**30
 
@@ -245,6 +246,16 @@ def test_the_promised_accuracy_on_what_is_shipped(comparison):
     mine, naive = predicted.errors(alone), predicted.errors(alone, lambda r: r.naive)
     assert mine["median"] <= 0.07 and mine["p90"] <= 0.16 and naive["p90"] > 0.16
     assert sum(r.inside for r in comparison.sound) >= 0.85 * len(comparison.sound)
+
+
+def test_the_naive_rule_is_the_predictors(comparison):
+    alone = [r for r in comparison.sound if r.batch == 1]
+    rows = {r.id: r for r in calibrate.rows()}
+    for chosen in (alone, predicted.shortest(alone)):
+        want = [abs(e) for e in validate.naive([rows[r.id] for r in chosen])]
+        got = predicted.errors(chosen, predicted.at_its_best(chosen))
+        assert got["median"] == pytest.approx(validate.quantile(want, 0.5))
+        assert got["p90"] == pytest.approx(validate.quantile(want, 0.9))
 
 
 def test_one_row_for_each_number(comparison):

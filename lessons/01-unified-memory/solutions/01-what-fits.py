@@ -252,9 +252,10 @@ print(beside("Qwen3-8B in NVFP4", my_share, share, "% of BF16"))
 
 # %% [markdown]
 # The smaller the model, the more its tables weigh. In Qwen3-8B they are 15 % of the parameters and 39 % of the NVFP4 file; in
-# a 70B model they hardly count. For a check against the world: by the same rule gpt-oss-120b as a GGUF file comes out as
-# 63.2 GB, and the file that llama.cpp's
-# [benchmark on a Spark](https://github.com/ggml-org/llama.cpp/blob/master/benches/dgx-spark/dgx-spark.md) used has 63.4 GB.
+# a 70B model they hardly count. For a check against the world: for gpt-oss-120b as a GGUF file
+# `./course fit gpt-oss-120b --weights gguf-mxfp4` says 63.37 GB, and the file that llama.cpp's
+# [benchmark on a Spark](https://github.com/ggml-org/llama.cpp/blob/master/benches/dgx-spark/dgx-spark.md) used has 59.02 GiB,
+# which is 63.37 GB.
 #
 # A mixture of experts such as Qwen3-30B-A3B has to be in memory whole, although a token uses only a tenth of it. In this
 # notebook it counts like any 30B model. In the next one, about speed, it won't.
