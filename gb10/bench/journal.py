@@ -1,0 +1,183 @@
+"""A run on disk: a folder with meta.json, journal.jsonl and telemetry.jsonl.
+
+meta.json says what was asked of whom, with what, on what machine; it is written before the first request and replaced
+whole when something is learned. The journals only grow, a line at a time, so a run that is killed keeps all that had
+finished. A last line without its end is what a kill can leave: reading passes over it. Nothing here changes a run that is
+being read, and files of another kind or another version are refused.
+
+Lines of journal.jsonl, told apart by "k":
+    start    a cell begins: cell, unix
+    req      a request is over (`gb10.bench.flight`)
+    end      a cell is over: totals of the load process
+    resume   the run was taken up again
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from gb10.errors import UserError, WorkFailed
+
+FORMAT, VERSION = "gb10-bench", 1
+META, JOURNAL, TELEMETRY = "meta.json", "journal.jsonl", "telemetry.jsonl"
+
+
+def home() -> Path:
+    """Where runs go unless told otherwise: GB10_BENCH, else bench-results/ in the course's folder."""
+    from gb10.paths import ROOT
+
+    return Path(os.environ.get("GB10_BENCH") or ROOT / "bench-results")
+
+
+class Run:
+    """A run's folder."""
+
+    def __init__(self, folder: Path, meta: dict):
+        self.folder, self.meta = folder, meta
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / JOURNAL
+
+    @property
+    def telemetry(self) -> Path:
+        return self.folder / TELEMETRY
+
+    @property
+    def id(self) -> str:
+        return self.meta["id"]
+
+    # ------------------------------------------------------------ writing
+
+    @classmethod
+    def create(cls, meta: dict, under: Path) -> Run:
+        """A new folder, named after the run's time, engine and model. Raises WorkFailed when it can't be written."""
+        try:
+            under.mkdir(parents=True, exist_ok=True)
+            name, n = meta["id"], 1
+            while True:
+                try:
+                    (under / name).mkdir()
+                    break
+                except FileExistsError:
+                    n += 1
+                    name = f"{meta['id']}-{n}"
+            run = cls(under / name, {"format": FORMAT, "version": VERSION} | meta | {"id": name})
+            run.save()
+            run.journal.touch()
+        except OSError as e:
+            raise WorkFailed(f"results can't be written to {under} ({e.strerror}): name another folder with --results.") from e
+        return run
+
+    def save(self) -> None:
+        """Write meta.json anew, whole or not at all."""
+        partial = self.folder / f".{META}.{os.getpid()}"
+        partial.write_text(json.dumps(self.meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, self.folder / META)
+
+    def append(self, row: dict) -> None:
+        append(self.journal, row)
+
+    def mend(self) -> None:
+        """Before appending to a run that was killed: end the line it may have been killed in."""
+        with open(self.journal, "rb+") as f:
+            if f.seek(0, os.SEEK_END) and (f.seek(-1, os.SEEK_END), f.read(1))[1] != b"\n":
+                f.write(b"\n")
+
+    # ------------------------------------------------------------ reading
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Run:
+        """An existing run: its folder or a file in it. Raises UserError for whatever is none."""
+        folder = Path(folder)
+        if folder.is_file():
+            folder = folder.parent
+        path = folder / META
+        try:
+            meta = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{folder} is no run: it has no {META}. './course bench --report' lists the runs.") from None
+        except (OSError, ValueError) as e:
+            raise UserError(f"{path} can't be read ({getattr(e, 'strerror', None) or 'not JSON'}); it was left as it is.") from e
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+            raise UserError(f"{path} was not written by this benchmark; it was left as it is.")
+        if meta.get("version") != VERSION:
+            raise UserError(f"{path} is of version {meta.get('version')} of the format, and this program reads version {VERSION}; it "
+                            "was left as it is.")
+        for key, kind in (("id", str), ("cells", list), ("endpoints", list), ("workload", dict)):
+            if not isinstance(meta.get(key), kind):
+                raise UserError(f"{path} lacks '{key}'; it was left as it is.")
+        return cls(folder, meta)
+
+    def rows(self) -> Iterator[dict]:
+        """The lines of the journal, one at a time. Raises UserError for a line that is neither JSON nor cut off by a kill."""
+        yield from rows(self.journal)
+
+    def samples(self) -> Iterator[dict]:
+        """The lines of telemetry; none where there is no such file."""
+        if self.telemetry.exists():
+            yield from rows(self.telemetry)
+
+
+def append(path: Path, row: dict) -> None:
+    """One line at the end of a file, in one write."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(fd, json.dumps(row, separators=(",", ":")).encode() + b"\n")
+    finally:
+        os.close(fd)
+
+
+def rows(path: Path) -> Iterator[dict]:
+    try:
+        file = open(path, "rb")          # noqa: SIM115 - closed below
+    except OSError as e:
+        raise UserError(f"{path} can't be read ({e.strerror}).") from e
+    with file:
+        torn = 0                         # the number of a line that is no JSON
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise ValueError
+            except (ValueError, RecursionError):
+                if torn:
+                    raise UserError(f"line {torn} of {path} is not what this benchmark writes; the file was left as it is.") from None
+                torn = number
+                continue
+            if torn and row.get("k") != "resume":
+                raise UserError(f"line {torn} of {path} is not what this benchmark writes; the file was left as it is.")
+            torn = 0
+            yield row
+
+
+def runs(under: Path | None = None) -> list[Run]:
+    """All runs under a folder, the newest first; what is no run is passed over."""
+    found = []
+    for path in sorted((under or home()).glob(f"*/{META}"), reverse=True):
+        try:
+            found.append(Run.open(path.parent))
+        except UserError:
+            continue
+    return sorted(found, key=lambda r: str(r.meta.get("created")), reverse=True)
+
+
+def find(name: str | None, under: Path | None = None) -> Run:
+    """The run with this name, number (1 is the newest) or folder; the newest without one. Raises UserError."""
+    if name and (Path(name).exists() or os.sep in name):
+        return Run.open(name)
+    known = runs(under)
+    if not known:
+        raise UserError(f"there is no run under {under or home()} yet: make one with ./course bench --engine vllm, for instance.")
+    if not name or name in ("last", "latest"):
+        return known[0]
+    if name.isdigit() and 1 <= int(name) <= len(known):
+        return known[int(name) - 1]
+    fitting = [r for r in known if name in r.id]
+    if len(fitting) == 1:
+        return fitting[0]
+    why = "no run is named so" if not fitting else f"{len(fitting)} runs are named so"
+    raise UserError(f"{name}: {why}; './course bench --report --list' shows them.")
