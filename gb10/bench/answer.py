@@ -17,13 +17,14 @@ import json
 import re
 from array import array
 
+from gb10.bench.clock import STAMP
 from gb10.bench.sse import Events
 
 TEXTS = ("content", "reasoning_content", "reasoning")     # of a delta; "text" of a choice is the completions API's
 REASONING = ("reasoning_content", "reasoning")
 PLAIN_LIMIT = 65_536             # bytes kept of a body that is no event stream
-_USAGE = re.compile(rb'"usage":\s?\{(?:[^{}]|\{[^{}]*\})*\}\}')
-_COMPLETION = re.compile(rb'"completion_tokens":\s?(\d+)')
+# a usage at the very end of an event, and of its chunk
+_COUNTED = re.compile(rb'"usage":\s?\{(?:[^{}]|\{[^{}]*\})*?"completion_tokens":\s?(\d+)(?:[^{}]|\{[^{}]*\})*\}\}(?:\n\n\r\n)?')
 _PLAIN_TEXT = re.compile(rb'[^"\\]+')
 
 
@@ -79,8 +80,6 @@ class Answer:
         self.events += 1
         if not self.first:
             self.first = t
-        if self._before and payload.startswith(self._before) and self._like_the_last(payload, t, now):
-            return
         if payload.strip() == b"[DONE]":
             self.done = True
             return
@@ -160,43 +159,61 @@ class Answer:
         behind = payload[text.end():]
         usage = behind.rfind(b'"usage"')
         if counted:
-            if usage < 0 or not _USAGE.fullmatch(behind, usage):
+            if usage < 0 or not _COUNTED.fullmatch(behind, usage):
                 return
             behind = behind[:usage]
         self._before, self._behind = payload[:start.end()], behind
         self._with_usage, self._reasoning_only = counted, said[0] in REASONING
 
-    def _like_the_last(self, payload: bytes, t: int, now: int) -> bool:
-        start, n = len(self._before), None
-        if self._with_usage:
-            end = payload.rfind(b'"usage"')
-            if end < 0 or not _USAGE.fullmatch(payload, end):
-                return False
-            counted = _COMPLETION.search(payload, end)
-            if not counted:
-                return False
-            n = int(counted[1])
-            end -= len(self._behind)
-            if end <= start or not payload.startswith(self._behind, end):
-                return False
-            text = payload[start:end]
-        else:
-            end = len(payload) - len(self._behind)
-            if end <= start or not payload.endswith(self._behind):
-                return False
-            text = payload[start:end]
-        if b'"' in text or b"\\" in text:
-            return False
-        if n is not None:
-            self.n = n
-        if not self._reasoning_only:
-            if not self.first_answer:
+    def take_alike(self, reads: list, at: int, offset_ns: int) -> int:
+        """Take in reads[at:] as long as each is one chunk holding one event that differs from the last in its text (and in
+        its count of tokens) only; returns the number of the first that is not.
+
+        A read is (data, ancillary data, read at). Nearly all of a token stream passes through this loop, so it does
+        nothing twice: framing, event and JSON are checked by the bytes around the text.
+        """
+        before, behind = b"\r\ndata: " + self._before, self._behind + (b"" if self._with_usage else b"\n\n\r\n")
+        skip, drop = len(before), len(behind)
+        times, nows, unpack, start_at = self.times, self.nows, STAMP.unpack_from, at
+        counted, t = None, 0
+        for data, stamp, now in reads[at:] if at else reads:
+            start, end = data.find(before, 1, skip + 10), len(data)
+            if self._with_usage:
+                end = data.rfind(b'"usage"')
+                counted = end > 0 and _COUNTED.fullmatch(data, end)
+                if not counted:
+                    break
+            stop = end - drop
+            begin = start + skip
+            if start < 0 or stop <= begin or not data.endswith(behind, begin, end) \
+                    or data.find(b'"', begin, stop) >= 0 or data.find(b"\\", begin, stop) >= 0:
+                break
+            try:
+                if int(data[:start], 16) != len(data) - start - 4:
+                    break
+            except ValueError:
+                break
+            if stamp:
+                seconds, ns = unpack(stamp[0][2])
+                t = seconds * 1_000_000_000 + ns - offset_ns
+            else:
+                t = now
+            times.append(t)
+            nows.append(now)
+            if self.asks_text and not self._reasoning_only:
+                self.text.append(data[begin:stop])
+            if counted:
+                self.n = int(counted[1])
+            if not self.first_answer and not self._reasoning_only:
                 self.first_answer = t
-            if self.asks_text:
-                self.text.append(text)
-        self.times.append(t)
-        self.nows.append(now)
-        return True
+            at += 1
+        self.events += at - start_at
+        return at
+
+    @property
+    def between_events(self) -> bool:
+        """Has everything so far been whole events, and is the next expected to be like the last?"""
+        return bool(self._before) and self._events.clean
 
     # ------------------------------------------------------------ bodies that are no event stream
 

@@ -14,12 +14,12 @@ SO_TIMESTAMPNS = 35              # x86-64 and aarch64, include/uapi/asm-generic/
 SCM_SPACE = 64                   # bytes of ancillary data: a header and two 64-bit integers fit
 STEP_NS = 50_000                 # an offset that moves by more was a clock being set, not the clock being disciplined
 
-_stamp = struct.Struct("qq").unpack_from
+STAMP = struct.Struct("qq")      # struct timespec with 64-bit members
 
 
 def stamp_ns(data: bytes) -> int:
     """Nanoseconds of CLOCK_REALTIME from the payload of an SCM_TIMESTAMPNS message (struct timespec)."""
-    seconds, ns = _stamp(data)
+    seconds, ns = STAMP.unpack_from(data)
     return seconds * 1_000_000_000 + ns
 
 

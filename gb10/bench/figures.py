@@ -36,6 +36,7 @@ class Figures:
         self.output = self.input = self.cached = self.estimated = 0
         self.events = self.reads = self.event_tokens = self.counted = 0
         self.reasoned = 0                        # requests whose first text was reasoning
+        self.n_first_known = False               # did the server tell how many tokens a first event held?
         self.stamps: dict[str, int] = {}
         self.blocks: dict[int, list[dict]] = {}  # cell -> figures of single requests, for comparisons
         self.segments: list[Segment] = []
@@ -86,6 +87,7 @@ class Figures:
         self.output += row["n"]
         self.events += row["events"]
         self.reads += row["reads"]
+        self.n_first_known |= "n_first" in row
         self.estimated += row["n_src"] == "events"
         if row["n_src"] != "events":
             self.event_tokens += row["n"]

@@ -7,21 +7,26 @@ from __future__ import annotations
 
 from gb10.bench.answer import Answer
 from gb10.bench.buckets import bucket
+from gb10.bench.clock import stamp_ns
 from gb10.bench.http1 import Response
 
+PORTION = 32                     # reads that are taken apart in one go, at least
 LAG_BITS = 4                     # lags are kept in buckets of 6 % width
 
 
 class Flight:
     """A request between its first byte and its end. Times are monotonic ns."""
 
-    __slots__ = ("answer", "body", "conversation", "epoch", "heard", "index", "response", "retried", "scheduled", "send",
-                 "sent", "slot", "turn", "unstamped", "wire")
+    __slots__ = ("answer", "body", "closed", "conversation", "epoch", "heard", "index", "landed", "portion", "reads", "response",
+                 "retried", "scheduled", "send", "sent", "slot", "turn", "wire")
 
     def __init__(self, index: int, slot: int, scheduled: int, keep_text: bool):
         self.index, self.slot, self.scheduled = index, slot, scheduled
         self.turn, self.conversation = 0, None
         self.answer, self.response = Answer(keep_text), Response()
+        self.reads: list = []        # (data, ancillary data, read at), not yet taken apart
+        self.portion = PORTION + (slot * 7) % PORTION    # so many are taken apart at once; not all streams at the same time
+        self.landed = self.closed = 0    # when the response was complete, when the peer closed
         self.wire = None
         self.body = b""              # the whole request
         self.sent = 0                # bytes of it that are out
@@ -33,19 +38,40 @@ class Flight:
     def again(self) -> None:
         """Start over on another connection: nothing had come on the old one."""
         self.answer, self.response = Answer(self.answer.asks_text), Response()
-        self.sent, self.retried = 0, True
+        self.sent, self.retried, self.reads, self.closed = 0, True, [], 0
 
-    def hear(self, data: bytes, t: int, now: int) -> None:
-        """Take in what one read returned. Raises NotHttp and EventTooLarge."""
-        response = self.response
+    def take_in(self, offset_ns: int) -> None:
+        """Take apart what has been read. Raises NotHttp and EventTooLarge; what came before those counts.
+
+        offset_ns: CLOCK_REALTIME - CLOCK_MONOTONIC, for the kernel's stamps.
+        """
+        reads, self.reads = self.reads, []
+        if not reads:
+            return
+        self.heard = reads[-1][2]
+        at, answer = 0, self.answer
+        while at < len(reads):
+            data, stamp, now = reads[at]
+            # a read without a stamp happens while the kernel has only just been asked for them
+            t = stamp_ns(stamp[0][2]) - offset_ns if stamp else now
+            if not data:
+                self.closed = t
+                return
+            self._hear(data, t, now)
+            at += 1
+            if self.response.between_chunks and answer.between_events:
+                at = answer.take_alike(reads, at, offset_ns)
+
+    def _hear(self, data: bytes, t: int, now: int) -> None:
+        response, answer = self.response, self.answer
         body = response.feed(data)
         if body:
-            answer = self.answer
             if not answer.first and answer.plain is None and not streams(response):
                 answer.plain = bytearray()
             answer.read(body, t, now)
         if response.done:
-            self.answer.close(t, now)
+            self.landed = t
+            answer.close(t, now)
 
     def verdict(self, asked: int | None) -> tuple[str, str]:
         """(error class, detail) of a response that is over; ("", "") when it counts."""
@@ -121,7 +147,7 @@ def _timing(answer: Answer, times, send: int) -> dict:
     arrivals = [us(t - send) for t in dict.fromkeys(times)]       # reads that brought content
     row = {"ttft": us(first - send), "e2e": us(last - send), "n": tokens(answer),
            "n_src": answer.n_source if answer.n else "events", "events": len(times), "reads": len(arrivals)}
-    if answer.n_first is not None and answer.n_first > 1:
+    if answer.n_first and answer.n_first <= row["n"]:
         row["n_first"] = answer.n_first
     row["gaps"] = [b - a for a, b in zip(arrivals, arrivals[1:], strict=False)]
     lags: dict[int, int] = {}

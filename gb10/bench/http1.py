@@ -33,21 +33,12 @@ class Response:
         return self.done and self._body != "close" and "close" not in self.headers.get("connection", "").lower()
 
     @property
-    def chunked(self) -> bool:
-        return self._body == "chunked"
+    def between_chunks(self) -> bool:
+        """Is the body chunked, and has it been whole chunks so far?"""
+        return self._body == "chunked" and not self._left and not self._buffer and not self.done
 
     def feed(self, data: bytes) -> bytes:
         """Body bytes in what one read returned. Raises NotHttp."""
-        if self._body == "chunked" and not self._left and not self._buffer:
-            # nearly every read of a token stream is one whole chunk
-            end = data.find(b"\r\n", 0, 10)
-            if end > 0:
-                try:
-                    size = int(data[:end], 16)
-                except ValueError:
-                    size = -1
-                if size > 0 and size == len(data) - end - 4 and data.endswith(b"\r\n"):
-                    return data[end + 2:-2]
         if not self.head_done:
             data = self._head(data)
             if not self.head_done:

@@ -150,7 +150,7 @@ def split(p: Plan):
 def empty_text(p: Plan):
     """Every eighth token has no text: half of a character, say."""
     for i in range(p.tokens):
-        yield p.at(i), [p.event({"content": ""}, i + 1) if i % 8 == 7 else p.word(i)], 0 if i % 8 == 7 else 1
+        yield p.at(i), [p.event({"content": ""}, i + 1) if i % 8 == 4 else p.word(i)], 0 if i % 8 == 4 else 1
     yield p.at(p.tokens - 1), [p.ending()], 0
 
 

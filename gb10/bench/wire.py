@@ -13,7 +13,7 @@ import socket
 import sys
 from time import monotonic_ns
 
-from gb10.bench.clock import SCM_SPACE, SO_TIMESTAMPNS, Offset, stamp_ns
+from gb10.bench.clock import SCM_SPACE, SO_TIMESTAMPNS
 
 READ_BYTES = 16_384
 KERNEL_STAMPS = sys.platform == "linux"
@@ -22,11 +22,10 @@ KERNEL_STAMPS = sys.platform == "linux"
 class Wire:
     """A connection. `read` and `write` return None when they would have to wait, and raise OSError when it broke."""
 
-    __slots__ = ("_clean", "_handshaking", "_offset", "_recv", "_send", "connect_ns", "fd", "open", "sock", "stamps", "used")
+    __slots__ = ("_clean", "_handshaking", "_recv", "_send", "connect_ns", "fd", "open", "sock", "stamps", "used")
 
-    def __init__(self, family: int, address: tuple, offset: Offset, stamps: str, tls=None):
+    def __init__(self, family: int, address: tuple, stamps: str, tls=None):
         """tls: (ssl context, host name) or None. Starts connecting."""
-        self._offset = offset
         self._clean = (BlockingIOError, InterruptedError)
         self._handshaking = False
         self.stamps, self.open, self.used = stamps, False, 0
@@ -68,19 +67,18 @@ class Wire:
         return True
 
     def read(self):
-        """(bytes, arrived, read at) in monotonic ns; b"" for the end; None if there is nothing."""
+        """(bytes, ancillary data, read at in monotonic ns); b"" for the end; None if there is nothing."""
         try:
             if self.stamps == "kernel":
                 data, ancillary, _, _ = self._recv(READ_BYTES, SCM_SPACE)
-                now = monotonic_ns()
-                return data, stamp_ns(ancillary[0][2]) - self._offset.ns if ancillary else now, now
+                return data, ancillary, monotonic_ns()
             data = self._recv(READ_BYTES)
         except self._clean:
             return None
         now = monotonic_ns()
         if self.stamps == "tls":
             data = self._decrypted(data)
-        return data, now, now
+        return data, None, now
 
     def _decrypted(self, data: bytes) -> bytes:
         """The rest of what ssl has read already: the socket won't announce it again."""

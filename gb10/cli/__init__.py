@@ -32,6 +32,9 @@ TABLE = (
         ("logs", "what the engine has written", "gb10.cli.logs"),
         ("down", "stop the engine", "gb10.cli.down"),
     )),
+    ("Measure", (
+        ("bench", "how fast is it, for how many users? menu, flags, reports", "gb10.cli.bench"),
+    )),
     ("Work on the course", (
         ("test", "run the whole test suite (options go to pytest)", "gb10.cli.test"),
         ("refresh", "rebuild the notebooks from their sources", "gb10.cli.refresh"),

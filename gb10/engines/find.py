@@ -8,17 +8,10 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from gb10.endpoints import KNOWN, STANDIN, engine_of
 from gb10.errors import UserError
 
-# In the order of preference. Ports as in the course: see README.
-KNOWN = (
-    ("TensorRT-LLM", "http://127.0.0.1:8001/v1"),
-    ("vLLM", "http://127.0.0.1:8002/v1"),
-    ("Ollama", "http://127.0.0.1:11434/v1"),
-    ("own", "http://127.0.0.1:8000/v1"),
-    ("SGLang", "http://127.0.0.1:30000/v1"),
-)
-TITLES = {"vllm": "vLLM on the CPU", "standin": "the stand-in over transformers (not vLLM)"}
+TITLES = {"vllm": "vLLM on the CPU", "standin": STANDIN}
 _started = []       # servers that connect() started in this process
 
 
@@ -92,10 +85,8 @@ def title(name: str, url: str, owner: str) -> str:
     """How to call an engine, from its place and from what it says about itself."""
     if name in TITLES:
         return TITLES[name]
-    if owner.startswith("gb10 stand-in"):
-        return TITLES["standin"]
-    return {"vllm": "vLLM", "library": "Ollama", "sglang": "SGLang"}.get(owner, "an OpenAI-compatible server") if name == "own" \
-        else name
+    told = engine_of(owner)
+    return told if name == "own" or told == STANDIN else name
 
 
 def models(url: str, timeout: float = 1.0) -> tuple[list[str], str]:

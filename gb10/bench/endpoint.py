@@ -1,0 +1,96 @@
+"""A server before it is measured: who it is, what it takes, how long its prompts are. All of it asked, nothing assumed."""
+
+from __future__ import annotations
+
+import os
+
+from gb10.bench import calibrate, fields, probe, prompts
+from gb10.bench.spec import Spec
+from gb10.bench.target import APIS, Target
+from gb10.bench.worker import Worker
+from gb10.endpoints import UNKNOWN
+from gb10.errors import UserError, WorkFailed
+
+WORDS = 64                       # of filler, where no length is asked for
+
+
+class Endpoint:
+    """One server and one of its models; `prepare` talks to it until a request of the wished kind works."""
+
+    def __init__(self, target: Target, key: str | None, engine: str = ""):
+        self.target, self.key, self.engine = target, key, engine
+        self.model, self.models, self.version = "", [], None
+        self.refused: list[str] = []
+        self.prompt, self.prompt_tokens = "", None
+        self.body: dict = {}
+        self.first: dict = {}            # the journal line of the warm-up request that worked last
+
+    def identify(self, model: str | None) -> None:
+        """Ask which models there are. Raises UserError when it has none of the wished name, WorkFailed when it isn't up."""
+        try:
+            self.models, self.engine = probe.identify(self.target, self.key)
+        except WorkFailed:
+            if model is None:
+                raise
+            self.models = []             # some servers list nothing; the first request will tell whether it's up
+        if model is not None and self.models and model not in self.models:
+            raise UserError(f"{self.target.url} does not serve {model}; it serves {', '.join(self.models[:8])}.")
+        self.model = model or self.models[0]
+        self.engine = self.engine or UNKNOWN
+
+    def prepare(self, o, worker: Worker, salt: int) -> None:
+        """Find the fields it takes and the prompt of the wished length, with real requests that count for nothing."""
+        seed = prompts.mixed(o.seed, 1)
+        self.prompt = o.prompt_text if o.prompt_text is not None else prompts.text(WORDS, seed)
+        count = [0]
+
+        def ask(without, prompt=None, most=None) -> dict:
+            request = self.request(o, without, most)
+            spec = self.spec(o, salt).but(body=request, prompt=self.prompt if prompt is None else prompt, cell=1_000_000 + count[0],
+                                          todo=[(0, 1)], concurrency=1, turns=1, asked=None, nonce=not o.warm)
+            count[0] += 1
+            got = worker.run(spec)
+            if not got["rows"]:
+                raise WorkFailed("stopped during the warm-up" if got["cancelled"] else "the warm-up request came to nothing")
+            return got["rows"][0]
+
+        self.first, self.refused = fields.settle(ask, self.engine)
+        self._must_work(self.first)
+        without = frozenset(self.refused)
+        if o.prompt_tokens is not None:
+            def tokens(words: int) -> int | None:
+                row = ask(without | {"min_tokens", "ignore_eos"}, prompts.text(words, seed), 1)
+                if row.get("err") and row["err"] != "empty":
+                    self._must_work(row)
+                return row.get("isl")
+
+            words, self.prompt_tokens = calibrate.words_for(o.prompt_tokens, tokens)
+            self.prompt = prompts.text(words, seed)
+        for _ in range(o.warmup - 1 if o.prompt_tokens is None else o.warmup):
+            self.first = ask(without)
+            self._must_work(self.first)
+        self.body = self.request(o, without)
+
+    def request(self, o, without=frozenset(), most: int | None = None) -> dict:
+        return fields.body(self.model, engine=self.engine, max_tokens=most or o.max_tokens, fixed=not o.any_length,
+                           temperature=o.temperature, extra=o.extra, without=without)
+
+    def _must_work(self, row: dict) -> None:
+        if row.get("err"):
+            why = row.get("why") or row["err"]
+            raise WorkFailed(f"a first request to {self.target.url} failed ({row['err']}): {why}")
+
+    def spec(self, o, salt: int) -> Spec:
+        """What all cells of this endpoint share."""
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "User-Agent": "gb10-bench"}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
+        return Spec(addresses=self.target.addresses(), host=self.target.host_header, path=self.target.base + APIS[o.api],
+                    tls=self.target.host if self.target.tls else None, headers=headers, api=o.api, body=self.body, prompt=self.prompt,
+                    nonce=not o.warm, salt=salt, seed=o.seed, turns=o.turns, asked=None if o.any_length else o.max_tokens,
+                    stall_s=o.stall, timeout_s=o.timeout, stamps=os.environ.get("GB10_BENCH_STAMPS", "auto"))
+
+    def facts(self) -> dict:
+        """For the meta file: no key, no addresses but the URL."""
+        return {"engine": self.engine, "url": self.target.url, "model": self.model, "version": self.version, "image": None,
+                "fields": fields.names(self.body), "rejected": self.refused, "prompt_tokens": self.prompt_tokens}

@@ -1,0 +1,155 @@
+"""The pictures of a report: which figures go into which, and what they say in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gb10.bench.figures import Figures
+from gb10.bench.journal import Run
+from gb10.bench.report import svg, timeline
+from gb10.bench.report.verdicts import level
+from gb10.bench.report.words import counted, engines, finite, load, name_of, number, plain, tail
+
+LOG_FROM = 12                    # a range wider than this needs a logarithm
+CROWD = 5                        # more loads than this need wider pictures
+
+
+@dataclass(frozen=True)
+class Picture:
+    """title and text stand above the picture; draw: from a width in pixels to SVG."""
+
+    title: str
+    text: str
+    draw: Callable[[int], str]
+
+
+def rows(run: Run, groups: list[Figures]) -> list[list[Picture]]:
+    """Rows of pictures in reading order, without those for which there is nothing to draw.
+
+    Of one engine all three stand side by side, as long as they aren't crowded. Of several each kind has a row of its
+    own, so that engine stands beside engine.
+    """
+    meta = run.meta
+    throughput, ttft, gap = _throughput(meta, groups), *(_distributions(meta, groups, kind) for kind in ("ttft", "gap"))
+    if len({g.endpoint for g in groups}) > 1:
+        kinds = [throughput, ttft, gap]
+    elif len(groups) > CROWD:
+        kinds = [throughput, ttft + gap]
+    else:
+        kinds = [throughput + ttft + gap]
+    return [row for row in (*kinds, _timeline(run, groups)) if row]
+
+
+def _drawing(function: Callable[..., str], *data, key: str, **options) -> Callable[[int], str]:
+    """The ids of two drawings of one picture must differ."""
+    return lambda width: function(*data, key=f"{key}-{width}", width=width, **options)
+
+
+# ---------------------------------------------------------------- system against user
+
+def _throughput(meta: dict, groups: list[Figures]) -> list[Picture]:
+    names, series, told = engines(meta), [], []
+    drawn = [g for g in groups if g.user_tps and g.system_tps]
+    if len(drawn) < 2:
+        return []                # one point is no picture
+    for endpoint in sorted({g.endpoint for g in drawn}):
+        mine = sorted((g for g in drawn if g.endpoint == endpoint), key=lambda g: (g.rate or 0, g.concurrency))
+        tips = tuple(f"{names[endpoint]}, {load(g)}: {number(g.system_tps)} tok/s together, {number(g.user_tps)} for each "
+                     "user" for g in mine)
+        series.append(svg.Series(names[endpoint], [(g.user_tps, g.system_tps) for g in mine], endpoint, None, tips,
+                                 tuple(f"{g.rate:g}/s" if g.rate else str(g.concurrency) for g in mine)))
+        told += tips
+    text = "Further up: the server does more. Further right: each user reads faster. The numbers are requests at once" + \
+        (" (or per second)." if any(g.rate for g in drawn) else ".")
+    return [Picture("System against user", text, _drawing(
+        svg.lines, series, key="throughput", title="Tokens per second of the system against those of one user",
+        desc=f"{'; '.join(told)}.", x="one user, tok/s", y="system, tok/s", x_range=(0, 0), y_range=(0, 0)))]
+
+
+# ---------------------------------------------------------------- distributions
+
+_KINDS = {"ttft": ("Time to first token", "time to first token, ms", "How long requests waited: steep means evenly, a "
+                 "long way to the right at the top means that a few waited long. Marks at 50, 90 and 99 %."),
+          "gap": ("Gaps between arrivals", "gap, ms", "The time between two arrivals of text. What lies far to "
+                "the right are stalls.")}
+
+
+def _distributions(meta: dict, groups: list[Figures], kind: str) -> list[Picture]:
+    """One picture for each endpoint, all on the same axis and with the same style for the same load."""
+    heading, unit, text = _KINDS[kind]
+    loads = list(dict.fromkeys((g.concurrency, g.rate) for g in groups))
+    drawn = [(g, _curve(getattr(g, kind))) for g in groups if getattr(g, kind).n]
+    if not drawn:
+        return []
+    low, high = (f(v for _, c in drawn for v, _ in c) for f in (min, max))
+    log = kind == "gap" and high > 3 * low or high > LOG_FROM * low
+    if kind == "gap" and all(g.one_by_one for g, _ in drawn):
+        heading, unit = "Inter-token latency", "inter-token latency, ms"
+    names, several = engines(meta), len({g.endpoint for g, _ in drawn}) > 1
+    out = []
+    for endpoint in sorted({g.endpoint for g, _ in drawn}):
+        mine = [(g, c) for g, c in drawn if g.endpoint == endpoint]
+        title = f"{heading}, {names[endpoint]}" if several else heading
+        told = "; ".join(_told(g, kind) for g, _ in mine)
+        curves = [(load(g), c, getattr(g, kind).n) for g, c in mine]
+        out.append(Picture(title, text, _drawing(
+            svg.ecdf, curves, key=f"{kind}{endpoint}", title=f"{title}: cumulative distribution",
+            desc=f"Share of {'requests' if kind == 'ttft' else 'gaps'} at or below a time. {told}.", x=unit, log_x=log,
+            x_range=(low, high) if log else (0, high), styles=[loads.index((g.concurrency, g.rate)) for g, _ in mine])))
+    return out
+
+
+def _curve(spread) -> list[tuple[float, float]]:
+    """In ms. A lowest value far below the first percent would take half of a logarithmic axis for itself."""
+    points = [(max(v, 1) / 1e3, share) for v, share in spread.curve()]
+    return points[1:] if len(points) > 2 and points[0][0] < points[1][0] / 3 else points
+
+
+def _told(g: Figures, kind: str) -> str:
+    spread = getattr(g, kind)
+    end, value = tail(spread)
+    return (f"{load(g)}: half at or below {number(spread.percentile(50) / 1e3)} ms, {end} {number(value / 1e3)} ms, "
+            f"{spread.n:,} values")
+
+
+# ---------------------------------------------------------------- time
+
+def _timeline(run: Run, groups: list[Figures]) -> list[Picture]:
+    line = timeline.build(run, groups)
+    if line is None:
+        return []
+    names = engines(run.meta)
+    cells = "; ".join(f"{name_of(groups, names, g)} {number(g.system_tps)} tok/s" for g in groups if g.system_tps)
+    desc = (f"{', '.join(p.title for p in line.panels)} over {counted(round(line.length), 'second')}, with a band for each "
+            f"of {counted(len(line.bands), 'cell')}. System in the steady window: {cells or 'no token'}. "
+            f"{' '.join(line.said)}")
+    draw = _drawing(_time, line, key="time", title="The run over time", desc=desc)
+    said = [*line.said]
+    if len({g.endpoint for g in groups}) == 2:
+        said.append(f"Light bands: {names[0]}; darker bands: {names[1]}.")
+    if line.cuts:
+        said.append("A dashed upright line is a pause that was left out.")
+    return [Picture("Over time", " ".join(said), draw)]
+
+
+def _time(line: timeline.Timeline, *, width: int, **options) -> str:
+    tips = line.tips if width >= svg.WIDE else ()        # too narrow to be hit with a finger
+    return svg.timeline(line.panels, line.bands, line.length, cuts=line.cuts, tips=tips, width=width, **options)
+
+
+# ---------------------------------------------------------------- comparison
+
+def intervals(comparison) -> Picture | None:
+    """Ratios of two engines with their intervals; None without any."""
+    rows = [row for row in comparison or () if all((finite(row.get(k)) or 0) > 0 for k in ("ratio", "low", "high"))]
+    if not rows:
+        return None
+    pairs = {(plain(r.get("a"), 40), plain(r.get("b"), 40)) for r in rows}
+    a, b = next(iter(pairs)) if len(pairs) == 1 else ("the first", "the second")
+    drawn = [svg.Interval(", ".join(filter(None, (plain(r.get("metric"), 50), level(r)))), r["ratio"], r["low"], r["high"],
+                          plain(r.get("verdict"), 120)) for r in rows]
+    desc = "; ".join(f"{i.name}: {i.said}" for i in drawn)
+    return Picture(f"{a} against {b}", "A point is the ratio, its line the 95 % interval. A line that crosses 1× shows no "
+                   "difference.", _drawing(svg.intervals, drawn, key="intervals", title=f"Ratio of {a} to {b}, with 95 % intervals",
+                                                desc=f"{desc}.", better=(f"{b} better", f"{a} better")))
