@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from datetime import UTC
 from time import time
 
 from gb10.bench import live as live_views
 from gb10.bench.endpoint import Endpoint
+from gb10.bench.figures import Figures
 from gb10.bench.journal import Run, home
 from gb10.bench.summary import figures
 from gb10.bench.telemetry import Telemetry
 from gb10.bench.worker import Worker
+from gb10.endpoints import UNKNOWN
 from gb10.errors import UserError, WorkFailed
 
 BLOCKS = 6                       # of each engine in a comparison, in the order A B B A A B B A …
@@ -64,6 +67,7 @@ class Campaign:
         self.o, self.endpoints, self.view = o, endpoints, view
         self.interrupted = False
         self.trouble = ""
+        self.groups: list[Figures] = []
         self._worker: Worker | None = None
 
     # ------------------------------------------------------------ the whole
@@ -89,6 +93,7 @@ class Campaign:
             self._restore_ctrl_c(before)
             self.view.close()
         run.meta["ended"] = now_text()
+        self.groups = figures(run)
         self._learn(run)
         run.save()
         return run
@@ -150,7 +155,7 @@ class Campaign:
                 facts["image"] = facts["image"] or probe.image_of(e.target.port)
         if self.trouble:
             run.meta["notes"].append(self.trouble)
-        run.meta["roofline"] = rooflines(run, figures(run), self.o.machine, self.o.roofline_model)
+        run.meta["roofline"] = rooflines(run, self.groups, self.o.machine, self.o.roofline_model)
 
     def _resume(self, run: Run) -> dict:
         """Cells of a run that was interrupted -> what they still have to do."""
@@ -258,13 +263,13 @@ def announcement(cells: list[dict], endpoints: list[Endpoint], o, todo: dict) ->
 
 
 def now_text() -> str:
-    from datetime import datetime, timezone
+    from datetime import datetime
 
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _word(engine: str) -> str:
-    return "".join(c for c in engine.lower() if c.isalnum()) or "server"
+    return "server" if engine == UNKNOWN else "".join(c for c in engine.lower() if c.isalnum()) or "server"
 
 
 def _path(text: str):

@@ -5,6 +5,8 @@ Times in the line are whole microseconds: `send` from the start of the cell, all
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from gb10.bench.answer import Answer
 from gb10.bench.buckets import bucket
 from gb10.bench.clock import stamp_ns
@@ -149,7 +151,7 @@ def _timing(answer: Answer, times, send: int) -> dict:
            "n_src": answer.n_source if answer.n else "events", "events": len(times), "reads": len(arrivals)}
     if answer.n_first and answer.n_first <= row["n"]:
         row["n_first"] = answer.n_first
-    row["gaps"] = [b - a for a, b in zip(arrivals, arrivals[1:], strict=False)]
+    row["gaps"] = [b - a for a, b in pairwise(arrivals)]
     lags: dict[int, int] = {}
     for t, now in zip(answer.times, answer.nows, strict=True):
         b = bucket((now - t) // 1000 if now > t else 0, LAG_BITS)

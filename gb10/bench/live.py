@@ -97,14 +97,14 @@ def lines(row: dict, sample: dict | None, rates: list[float], cell: dict) -> lis
     seconds = f" of {cell['seconds']:.0f}" if cell.get("seconds") else ""
     out = [("requests", f"{row['done']}{of} done, {row['in_flight']} in flight, {row['errors']} failed"),
            ("time", f"{row['t']:.0f}{seconds} s"),
-           ("events/s", f"{spark(rates)}  {rates[-1]:.0f}" if rates else "–")]
+           ("reads/s", f"{spark(rates)}  {rates[-1]:.0f}" if rates else "–")]
     if row["recent"]:
         for name, i, scale in (("TTFT", 0, 1000), ("TPOT", 1, 1000)):
             values = sorted(pair[i] for pair in row["recent"])
             out.append((name, f"{values[len(values) // 2] / scale:.1f} ms median, {values[-1] / scale:.1f} ms longest, last {len(values)}"))
     if sample:
-        out.append(("memory", f"{(sample['mem_total'] - sample['mem_available']) / 2**30:.1f} of {sample['mem_total'] / 2**30:.1f} GiB in use, "
-                    f"swap {sample['swap_used'] / 2**30:.1f} GiB"))
+        used, total, swap = (n / 2**30 for n in (sample["mem_total"] - sample["mem_available"], sample["mem_total"], sample["swap_used"]))
+        out.append(("memory", f"{used:.1f} of {total:.1f} GiB in use, swap {swap:.1f} GiB"))
         for gpu in sample.get("gpus", ()):
             facts = [f"{gpu[k]:.0f}{unit}" for k, unit in (("w", " W"), ("sm_mhz", " MHz"), ("temp_c", " °C")) if gpu.get(k) is not None]
             out.append(("GPU", ", ".join(facts + list(gpu.get("throttle", ())))))

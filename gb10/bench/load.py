@@ -23,7 +23,7 @@ from time import monotonic_ns, sleep, time
 
 from gb10.bench import pace
 from gb10.bench.answer import PLAIN_LIMIT
-from gb10.bench.clock import SCM_SPACE, Offset, stamp_ns
+from gb10.bench.clock import SCM_SPACE, Offset
 from gb10.bench.flight import Flight, tokens
 from gb10.bench.http1 import NotHttp
 from gb10.bench.requests import Requests

@@ -89,15 +89,15 @@ def measure(o, run=None) -> int:
     found = endpoints(o)
     campaign = Campaign(o, found, live.view(o.quiet))
     run = campaign.execute(run)
-    code = show(o, run)
+    code = show(o, run, groups=campaign.groups)
     return 130 if campaign.interrupted else 1 if campaign.trouble else code
 
 
-def show(o, run, against=None) -> int:
+def show(o, run, against=None, groups=None) -> int:
     """The result to the terminal and to the files that were asked for."""
     from gb10.bench.outcome import Outcome
 
-    outcome = Outcome(run, against)
+    outcome = Outcome(run, against, groups)
     out = sys.stderr if "-" in (o.json, o.html, o.md, o.csv) else sys.stdout
     print("\n".join(outcome.lines()), file=out)
     code, told = outcome.judge(getattr(o, "expectations", ()))

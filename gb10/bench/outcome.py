@@ -19,9 +19,10 @@ from gb10.errors import WorkFailed
 class Outcome:
     """The figures of one run, or of one held against another (`against`)."""
 
-    def __init__(self, run: Run, against: Run | None = None):
+    def __init__(self, run: Run, against: Run | None = None, groups: list[Figures] | None = None):
+        """groups: the run's figures, where they have been worked out already."""
         self.run, self.against = run, against
-        self.groups = figures(run)
+        self.groups = figures(run) if groups is None else groups
         self.other = figures(against) if against else []
         self.beside = [beside(run, g) for g in self.groups]
         self.comparison = self._compare()
@@ -84,20 +85,32 @@ class Outcome:
 
     def write(self, o) -> list[str]:
         """The files that were asked for, each whole or not at all; returns their names."""
-        from gb10.bench.report import csv, html, markdown
-
-        forms = ((o.json, lambda: json.dumps(self.result(), indent=1, ensure_ascii=False) + "\n"),
-                 (o.html, lambda: html.page(self.run, self.groups, self.comparison, self.warnings)),
-                 (o.md, lambda: markdown.text(self.run, self.groups, self.comparison, self.warnings)),
-                 (o.csv, lambda: csv.text(self.run, self.groups)))
         written = []
-        for path, text in forms:
+        for path, text in ((o.json, self._json), (o.html, self._html), (o.md, self._markdown), (o.csv, self._csv)):
             if path == "-":
                 sys.stdout.write(text())
             elif path:
                 write(Path(path), text())
                 written.append(path)
         return written
+
+    def _json(self) -> str:
+        return json.dumps(self.result(), indent=1, ensure_ascii=False) + "\n"
+
+    def _html(self) -> str:
+        from gb10.bench.report import html
+
+        return html.page(self.run, self.groups, self.comparison, self.warnings)
+
+    def _markdown(self) -> str:
+        from gb10.bench.report import markdown
+
+        return markdown.text(self.run, self.groups, self.comparison, self.warnings)
+
+    def _csv(self) -> str:
+        from gb10.bench.report import csv
+
+        return csv.text(self.run, self.groups)
 
     def judge(self, expectations) -> tuple[int, list[str]]:
         """(exit code, sentences): 1 when requests failed, nothing was measured, or an expectation was not kept."""

@@ -57,8 +57,10 @@ def remarks(groups: list[Figures], workload: dict) -> list[str]:
         where = load(g)
         say = out.append
         if g.client_too_slow:
-            say(f"{where}: THIS CLIENT IS TOO SLOW FOR THIS LOAD: it read {ms(g.lag, 99)} ms late (p99), above 10 % of TPOT; take the figures as "
-                "upper limits, give the client idle cores or fewer streams.")
+            say(f"{where}: THIS CLIENT READS LATE: by {ms(g.lag, 99)} ms (p99), above 10 % of TPOT. " +
+                ("The kernel dated what came, so the times hold as long as reads don't merge" if set(g.stamps) == {"kernel"} else
+                 "Its own clock dated what came, so the times are upper limits") +
+                f" ({g.events_per_read:.2f} events/read). Idle cores or fewer streams help.")
         for kind, n in sorted(g.errors.items()):
             example = f": {g.why[kind]}" if kind in g.why else ""
             if kind == "short":

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
+from typing import Self
 
 from gb10.bench import probe
 from gb10.bench.spec import Spec
@@ -64,7 +66,7 @@ class Truth:
         self._process.wait()
         self._process.stdout.close()
 
-    def __enter__(self) -> Truth:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:
@@ -107,7 +109,7 @@ def held_against(done: dict, notes: dict[str, list[int]], name: str = "selftest"
         true["ttft"].add((writes[0] - sent_at) // 1000)
         error["ttft"].add(abs(row["ttft"] - (writes[0] - sent_at) // 1000))
         read["gap"].extend(row["gaps"])
-        true["gap"].extend([(b - a) // 1000 for a, b in zip(writes, writes[1:], strict=False)])
+        true["gap"].extend([(b - a) // 1000 for a, b in pairwise(writes)])
         # in ns: a TPOT's error is far below a µs
         read["tpot"].add((row["e2e"] - row["ttft"]) * 1000 // (row["n"] - 1))
         true["tpot"].add((writes[-1] - writes[0]) // (row["n"] - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 
 
 class Spec:
@@ -12,9 +13,9 @@ class Spec:
     host: str = ""                       # the Host header
     path: str = "/v1/chat/completions"
     tls: str | None = None               # the name to check the certificate against
-    headers: dict = {}
+    headers: dict = MappingProxyType({})
     api: str = "chat"
-    body: dict = {}                      # of the request, without its prompt
+    body: dict = MappingProxyType({})    # of the request, without its prompt
     prompt: str = ""
     follow_up: str = "Go on."            # what the second and later turns of a conversation say
     nonce: bool = True

@@ -29,7 +29,7 @@ class Spread:
         self.extend((value,))
 
     def extend(self, values) -> None:
-        values = [v if v > 0 else 0 for v in values]
+        values = [max(0, v) for v in values]
         if not values:
             return
         self.n += len(values)

@@ -158,8 +158,7 @@ def error_inside(p: Plan):
     """HTTP 200, and an error after 16 tokens."""
     for i in range(16):
         yield p.at(i), [p.word(i)], 1
-    yield p.at(16), [b'data: {"error":{"message":"the engine has died","type":"InternalServerError","code":500}}\n\n'
-                     b"data: [DONE]\n\n"], 0
+    yield p.at(16), [b'data: {"error":{"message":"the engine has died","code":500}}\n\n', b"data: [DONE]\n\n"], 0
 
 
 def dropped(p: Plan):
@@ -257,7 +256,7 @@ def prompt_tokens(asked: dict) -> int:
 
 
 class Connection:
-    __slots__ = ("buffer", "fd", "out", "sock", "steps", "name", "zero", "streaming")
+    __slots__ = ("buffer", "fd", "name", "out", "sock", "steps", "streaming", "zero")
 
     def __init__(self, sock):
         self.sock, self.fd = sock, sock.fileno()

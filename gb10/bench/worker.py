@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Self
 
 from gb10.bench.spec import Spec
 from gb10.errors import WorkFailed
@@ -55,7 +56,7 @@ class Worker:
         except OSError:
             pass
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_) -> None:

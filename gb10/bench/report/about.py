@@ -32,7 +32,8 @@ def machine(meta: dict) -> str:
         parts.append(counted(int(m["cores"]), "core"))
     if finite(m.get("memory_total_bytes")):
         parts.append(size(m["memory_total_bytes"]))
-    parts += [plain(m[k], 40) for k in ("arch",) if m.get(k)]
+    if m.get("arch"):
+        parts.append(plain(m["arch"], 40))
     return ", ".join(parts)
 
 
@@ -67,31 +68,36 @@ def limits(slo) -> str:
 
 def facts(meta: dict) -> list[tuple[str, str]]:
     """(name, value) of the few lines under the title; what isn't known is left out."""
-    rows = [("Machine", machine(meta)), ("Date", when(meta.get("created"))), ("Seat", plain(meta.get("label"), 60)),
-            ("Limits", limits(meta.get("slo")))]
-    return [(name, value) for name, value in rows if value]
+    return known([("Machine", machine(meta)), ("Date", when(meta.get("created"))),
+                  ("Seat", plain(meta.get("label"), 60)), ("Limits", limits(meta.get("slo")))])
 
 
 def method(meta: dict) -> list[tuple[str, str]]:
     """(name, value) lines of how it was measured: versions, fields, seed, stamps."""
     client = meta.get("client") if isinstance(meta.get("client"), dict) else {}
-    out = [("Run", plain(meta.get("id"), 120)), ("Client", ", ".join(f"{word} {plain(client[key], 40)}" for key, word in
-                                (("gb10", "gb10"), ("python", "Python")) if client.get(key))),
+    versions = ", ".join(f"{word} {plain(client[key], 40)}" for key, word in (("gb10", "gb10"), ("python", "Python"))
+                         if client.get(key))
+    out = [("Run", plain(meta.get("id"), 120)), ("Client", versions),
            ("Arrivals dated by", plain(client.get("stamps"), 40))]
-    several = len(meta.get("endpoints") or []) > 1
-    for name, e in zip(engines(meta), meta.get("endpoints") or [], strict=True):
-        of = f" ({name})" if several else ""
-        out += [(f"Engine{of}", " ".join(filter(None, (plain(e.get("engine"), 40), plain(e.get("version"), 60))))),
-                (f"Image{of}", plain(e.get("image"), 200)), (f"Model{of}", plain(e.get("model"), 200)),
-                (f"Address{of}", plain(e.get("url"), 200)),
+    endpoints = meta.get("endpoints") or []
+    for name, e in zip(engines(meta), endpoints, strict=True):
+        of = f" ({name})" if len(endpoints) > 1 else ""
+        engine = " ".join(filter(None, (plain(e.get(k), 60) for k in ("engine", "version"))))
+        out += [(f"Engine{of}", engine), (f"Image{of}", plain(e.get("image"), 200)),
+                (f"Model{of}", plain(e.get("model"), 200)), (f"Address{of}", plain(e.get("url"), 200)),
                 (f"Fields sent{of}", _list(e.get("fields"))), (f"Fields refused{of}", _list(e.get("rejected")))]
     cells = [c for c in meta.get("cells") or [] if isinstance(c, dict)]
     blocks = {c.get("block") for c in cells}
     out += [("Seed", plain(meta.get("seed"), 40)), ("Cells", f"{len(cells)}" if cells else ""),
-            ("Blocks", f"{len(blocks)}, in turns" if several and len(blocks) > 1 else ""),
+            ("Blocks", f"{len(blocks)}, in turns" if len(endpoints) > 1 and len(blocks) > 1 else ""),
             ("Started", when(meta.get("created"))), ("Ended", when(meta.get("ended")))]
-    return [(name, value) for name, value in out if value]
+    return known(out)
+
+
+def known(rows: list) -> list:
+    """Without those that have an empty value."""
+    return [row for row in rows if row[-1]]
 
 
 def _list(names) -> str:
-    return ", ".join(plain(n, 60) for n in names) if isinstance(names, list) else ""
+    return ", ".join(plain(name, 60) for name in names) if isinstance(names, list) else ""

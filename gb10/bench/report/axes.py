@@ -10,7 +10,8 @@ TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_
 class Axis:
     """Values from `low` to `high`, widened to the ticks, lie from `start` to `end`."""
 
-    def __init__(self, low: float, high: float, start: float, end: float, *, log: bool = False, wanted: int = 5):
+    def __init__(self, low: float, high: float, start: float, end: float, *, log: bool = False,
+                 wanted: int = 5):
         self.log, self.start, self.end = log, start, end
         self.ticks = log_ticks(low, high) if log else ticks(low, high, wanted)
         self.low, self.high = self.ticks[0], self.ticks[-1]
@@ -48,6 +49,24 @@ def log_ticks(low: float, high: float) -> list[float]:
         if len(chosen) <= 8:
             break
     return chosen
+
+
+def ratio_ticks(axis: Axis) -> list[float]:
+    """1 and a few round ratios beside it, with room between their labels."""
+    wide = axis.high / axis.low
+    if wide > 8:
+        every = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+    elif wide > 1.5:
+        every = (0.2, 0.25, 0.33, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5)
+    elif wide > 1.15:
+        every = (0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4)
+    else:
+        every = (0.9, 0.95, 0.98, 0.99, 1, 1.01, 1.02, 1.05, 1.1)
+    chosen = [1.0]
+    for v in sorted((v for v in every if axis.low <= v <= axis.high), key=lambda v: abs(v - 1)):
+        if all(abs(axis.at(v) - axis.at(c)) > 44 for c in chosen):
+            chosen.append(v)
+    return sorted(chosen)
 
 
 def time_ticks(length: float, wanted: int = 6) -> list[float]:

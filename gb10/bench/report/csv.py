@@ -9,21 +9,24 @@ from gb10.bench.figures import P99_NEEDS, Figures
 from gb10.bench.journal import Run
 from gb10.bench.report.words import failures, finite, plain
 
-TIMES = {"ttft": "ttft_ms", "tpot": "tpot_ms", "gap": "gap_ms", "e2e": "e2e_ms", "ttfr": "ttfr_ms", "ttfa": "ttfa_ms",
-         "response": "response_ms", "connect": "connect_ms", "client_lag": "client_lag_ms"}
+TIMES = {"ttft": "ttft_ms", "tpot": "tpot_ms", "gap": "gap_ms", "e2e": "e2e_ms", "ttfr": "ttfr_ms",
+         "ttfa": "ttfa_ms", "response": "response_ms", "connect": "connect_ms", "client_lag": "client_lag_ms"}
 STATISTICS = ("mean", "min", "p50", "p90", "p99", "max")
 SINGLE = ("output_tokens", "cached_tokens", "system_tps", "system_tps_whole_run", "user_tps", "requests_per_s",
-          "goodput_per_s", "steady_s", "seconds", "tokens_per_event", "events_per_read", "gap_is_itl", "estimated",
-          "client_too_slow", "stamps")
-COLUMNS = ("run", "created", "label", "engine", "engine_version", "model", "prompt_tokens", "max_tokens", "fixed_length",
-           "cold", "concurrency", "rate_per_s", "requests", "ok", "errors", "short", "error_kinds",
+          "goodput_per_s", "steady_s", "seconds", "tokens_per_event", "events_per_read", "gap_is_itl",
+          "estimated", "client_too_slow", "stamps")
+COLUMNS = ("run", "created", "label", "engine", "engine_version", "model", "prompt_tokens", "max_tokens",
+           "fixed_length", "cold", "concurrency", "rate_per_s", "requests", "ok", "errors", "short",
+           "error_kinds",
            *(f"{name}_{s}" if s == "n" else f"{name}_{s}_ms" for name in TIMES for s in ("n", *STATISTICS)),
            "input_tokens_p50", "stalls", "longest_stall_ms", *SINGLE)
 
 
 def text(run: Run, groups: list[Figures]) -> str:
-    """A row of column names, and a row for each group. What isn't known is empty, and so is a p99 of fewer than 100
-    values."""
+    """A row of column names, and a row for each group.
+
+    What isn't known is empty, and so is a p99 of fewer than 100 values.
+    """
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -34,8 +37,9 @@ def text(run: Run, groups: list[Figures]) -> str:
 
 def _row(meta: dict, g: Figures) -> dict:
     endpoint, workload, d = meta["endpoints"][g.endpoint], meta.get("workload") or {}, g.to_dict()
-    row = {"run": meta.get("id"), "created": meta.get("created"), "label": meta.get("label"), "engine": endpoint.get("engine"),
-           "engine_version": endpoint.get("version"), "model": endpoint.get("model")}
+    row = {"run": meta.get("id"), "created": meta.get("created"), "label": meta.get("label"),
+           "engine": endpoint.get("engine"), "engine_version": endpoint.get("version"),
+           "model": endpoint.get("model")}
     row |= {k: workload.get(k) for k in ("prompt_tokens", "max_tokens", "fixed_length", "cold")}
     row |= {"concurrency": g.concurrency, "rate_per_s": g.rate, "requests": g.requests, "ok": g.ok,
             "errors": failures(g.errors), "short": g.errors.get("short", 0),

@@ -23,15 +23,17 @@ def text(run: Run, groups: list[Figures], comparison=None, warnings=()) -> str:
 def line(value: str) -> str:
     """Words from outside as words: nothing in them becomes HTML, a link, emphasis or a new line."""
     out = " ".join(str(value).split())
-    for sign, instead in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("*", "\\*"), ("`", "\\`"),
-                          ("[", "\\["), ("]", "\\]"), ("|", "\\|"), ("~", "\\~"), ("@", "@\u200b")):
+    for sign, instead in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
         out = out.replace(sign, instead)
+    for sign in "*`[]|~":
+        out = out.replace(sign, "\\" + sign)
     return f"\\{out}" if out[:1] in ("#", "-", "+") else out
 
 
 def code(value: str) -> str:
     """Words of a server, as they are, in a cell of a table."""
-    return "`" + " ".join(str(value).split()).replace("`", "'").replace("|", "\\|") + "`" if value else NOTHING
+    words = " ".join(str(value).split()).replace("`", "'").replace("|", "\\|")
+    return f"`{words}`" if words else NOTHING
 
 
 def _facts(meta: dict) -> str:
@@ -45,12 +47,13 @@ def _list(title: str, sentences: list[str]) -> str:
 
 def _table(meta: dict, groups: list[Figures]) -> str:
     if not any(g.requests for g in groups):
-        return "No request has been sent yet: there are no figures."
+        return ""
     columns = table.columns(meta, groups)
-    cells = [[f"{line(said)} ({line(remark)})" if remark else line(said) for said, remark in c.cells] for c in columns]
+    cells = [[line(f"{said} ({remark})" if remark else said) for said, remark in c.cells] for c in columns]
     rows = [[_heading(c) for c in columns], ["---" if c.left else "---:" for c in columns],
             *zip(*cells, strict=True)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    below = "\n\n" + line(" ".join(notes)) if (notes := table.footnotes(columns, groups)) else ""
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + below
 
 
 def _heading(c: table.Column) -> str:
@@ -64,10 +67,10 @@ def _errors(meta: dict, groups: list[Figures]) -> str:
     rows = verdicts.errors(meta, groups)
     if not rows:
         return ""
-    body = "\n".join(f"| {line(kind)} | {n:,} | {line(where)} | {code(example)} |" for kind, n, where, _, example in rows)
+    body = "\n".join(f"| {line(kind)} | {n:,} | {line(where)} | {code(example)} |"
+                     for kind, n, where, _, example in rows)
     return f"| error | requests | where | an example |\n| --- | ---: | --- | --- |\n{body}"
 
 
 def _method(meta: dict) -> str:
-    rows = about.method(meta)
-    return "How it was measured: " + "; ".join(f"{name.lower()} {line(value)}" for name, value in rows) + "." if rows else ""
+    return _list("**How it was measured:**", [f"{name}: {value}" for name, value in about.method(meta)])

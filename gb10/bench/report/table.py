@@ -10,7 +10,7 @@ from gb10.bench.report.words import decimals, engines, failures, load, number, t
 
 @dataclass
 class Column:
-    """`over`: the heading that it shares with its neighbours; `cells`: (text, a remark such as "max" or "")."""
+    """over: the heading that it shares with its neighbours; cells: (text, a remark such as "max" or "")."""
 
     over: str
     name: str
@@ -35,7 +35,7 @@ def columns(meta: dict, groups: list[Figures]) -> list[Column]:
     if any(g.errors.get("short") for g in groups):
         out.append(Column("Requests", "short", [(f"{g.errors.get('short', 0):,}", "") for g in groups]))
     ttft, tpot = [g.ttft for g in groups], [g.tpot for g in groups]
-    out += [_percentile("TTFT, ms", 50, ttft, 1e3), _percentile("TTFT, ms", 90, ttft, 1e3), _tail("TTFT, ms", ttft, 1e3)]
+    out += [_percentile("TTFT, ms", p, ttft, 1e3) for p in (50, 90)] + [_tail("TTFT, ms", ttft, 1e3)]
     out += [_percentile("TPOT, ms", 50, tpot, 1e6), _tail("TPOT, ms", tpot, 1e6)]
     out.append(_gaps(groups))
     out.append(_numbers("Tokens/s", "one user", [g.user_tps for g in groups]))
@@ -46,6 +46,24 @@ def columns(meta: dict, groups: list[Figures]) -> list[Column]:
     return out
 
 
+def footnotes(shown: list[Column], groups: list[Figures]) -> list[str]:
+    """A sentence for each remark in the table, and for what a reader would take for granted."""
+    remarks = {remark for c in shown for _, remark in c.cells} | {c.name for c in shown}
+    out = []
+    if any("max" in remark for remark in remarks):
+        out.append("max: the largest value, because there are fewer than 100 and a p99 would be a guess.")
+    if "whole run" in remarks:
+        out.append("whole run: there was no steady window, so ramp-up and the last stragglers are in it.")
+    if "short" in remarks:
+        out.append("short: answers that ended by themselves before the length asked for; they are in no latency.")
+    if any(g.estimated for g in groups):
+        out.append("Estimated: the server did not count its tokens, so events with text were counted instead.")
+    several = [g.tokens_per_event for g in groups if (g.tokens_per_event or 0) > 1.05]
+    if several:
+        out.append(f"An arrival brought up to {max(several):.2g} tokens, so a gap is not an inter-token latency.")
+    return out
+
+
 def _numbers(over: str, name: str, values: list, remarks: list[str] | None = None) -> Column:
     digits = decimals(values)
     return Column(over, name, [(number(v, digits), r) for v, r in
@@ -53,11 +71,12 @@ def _numbers(over: str, name: str, values: list, remarks: list[str] | None = Non
 
 
 def _percentile(over: str, p: int, spreads: list, scale: float) -> Column:
-    return _numbers(over, f"p{p}", [None if s.percentile(p) is None else s.percentile(p) / scale for s in spreads])
+    values = [s.percentile(p) for s in spreads]
+    return _numbers(over, f"p{p}", [None if v is None else v / scale for v in values])
 
 
 def _tail(over: str, spreads: list, scale: float) -> Column:
-    """p99. Where all groups have too few values for one the column is the maximum's, else the cell says so."""
+    """p99. Where all groups have too few values for one, the column is the maximum's; else the cell says so."""
     ends = [tail(s) for s in spreads]
     kinds = {kind for kind, value in ends if value is not None}
     name = "max" if kinds == {"max"} else "p99"

@@ -1,6 +1,7 @@
-"""Tokens per second, memory in use and GPU power on one time axis: from journal and telemetry to what `svg` draws.
+"""Tokens per second, memory in use and GPU power on one time axis, from journal and telemetry.
 
-Long pauses (a run that was taken up again the next day) are cut out, and a run of any length becomes at most BINS steps.
+Long pauses (a run that was taken up again the next day) are cut out, and a run of any length becomes at most BINS
+steps.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from gb10.bench.figures import Figures
 from gb10.bench.journal import Run
 from gb10.bench.report.axes import clock
-from gb10.bench.report.svg import Panel, Track
+from gb10.bench.report.svg import Band, Panel, Track
 from gb10.bench.report.words import GIB, counted, engines, finite, load, number, plain, size
 
 BINS = 240
@@ -34,8 +35,8 @@ class Stretches:
     """The times in which requests were on their way, one behind the other on an axis that begins at 0."""
 
     def __init__(self, spans: list[tuple[float, float]]):
-        self.parts: list[tuple[int, int, int]] = []              # from and to in unix seconds, place of `from`
-        self.cuts: list[tuple[int, int]] = []                    # place, seconds left out
+        self.parts: list[tuple[int, int, int]] = []      # from and to in unix seconds, place of `from`
+        self.cuts: list[tuple[int, int]] = []            # place, seconds left out
         for a, b in sorted((math.floor(a), math.ceil(b)) for a, b in spans):
             if self.parts and a - self.parts[-1][1] <= PAUSE_S:
                 first, last, at = self.parts[-1]
@@ -65,12 +66,12 @@ def build(run: Run, groups: list[Figures]) -> Timeline | None:
     out = Timeline(axis.length)
     out.cuts = [(at, f"a pause of {_span(left_out)} is left out") for at, left_out in axis.cuts]
     several = len({g.endpoint for g in groups}) > 1
-    out.bands = [(axis.at(a), axis.at(b), _names(run.meta, groups, g), g.endpoint if several else n)
+    out.bands = [Band(axis.at(a), axis.at(b), _names(run.meta, groups, g), g.endpoint if several else n)
                  for n, (a, b, g) in enumerate(sorted(spans, key=lambda s: s[:2]))]
     bins = math.ceil(axis.length / step)
     tokens = _tokens(groups, axis, step, bins)
     memory, held, power, seen = _telemetry(run, axis, step, bins)
-    out.panels.append(Panel("tokens per second", [Track("tokens per second", _points(tokens, step), 0, step, True)]))
+    out.panels.append(Panel("tokens per second", [Track("together", _points(tokens, step), 0, step, filled=True)]))
     if any(v is not None for v in memory):
         tracks = [Track("in use", _points(memory, step), 5, step)]
         if any(v is not None for v in held):
@@ -119,9 +120,9 @@ def _tokens(groups: list[Figures], axis: Stretches, step: int, bins: int) -> lis
 
 
 def _telemetry(run: Run, axis: Stretches, step: int, bins: int) -> tuple[list, list, list, dict]:
-    """(memory in use, GPU processes' share of it in GiB, power in W) in each step, and what was seen at all."""
+    """(memory in use and GPU processes' part of it in GiB, power in W) in each step, and what was seen at all."""
     sums: list[dict[int, list[float]]] = [{}, {}, {}]
-    seen = {"total": 0.0, "used": [], "held": [], "swap": [], "watts": [], "heat": [], "n": 0, "throttled": 0,
+    seen = {"total": 0.0, "used": (), "held": (), "swap": (), "watts": (), "heat": (), "n": 0, "throttled": 0,
             "why": Counter()}
     for row in run.samples():
         unix = finite(row.get("unix"))
@@ -138,7 +139,7 @@ def _telemetry(run: Run, axis: Stretches, step: int, bins: int) -> tuple[list, l
 
 
 def _sample(row: dict, seen: dict) -> tuple:
-    """(GiB in use, GiB of GPU processes, W) of one line; keeps extremes in `seen`, which doesn't grow with the run."""
+    """(GiB in use, GiB of GPU processes, W) of one line; `seen` takes extremes and doesn't grow with the run."""
     total, free = finite(row.get("mem_total")), finite(row.get("mem_available"))
     gpus = [g for g in row["gpus"] if isinstance(g, dict)] if isinstance(row.get("gpus"), list) else []
     used = total - free if total is not None and free is not None else None
@@ -152,11 +153,12 @@ def _sample(row: dict, seen: dict) -> tuple:
         seen["why"].update(why)
     both = sum(held) if held else None
     power = sum(watts) if watts else None
-    for name, value in (("used", used), ("held", both), ("swap", finite(row.get("swap_used"))), ("watts", power),
-                        ("heat", max(heat) if heat else None)):
+    now = {"used": used, "held": both, "swap": finite(row.get("swap_used")), "watts": power,
+           "heat": max(heat) if heat else None}
+    for name, value in now.items():
         if value is not None:
-            known = seen[name] or [value, value, 0.0, 0]             # least, most, sum, how many
-            seen[name] = [min(known[0], value), max(known[1], value), known[2] + value, known[3] + 1]
+            least, most, total, n = seen[name] or (value, value, 0.0, 0)
+            seen[name] = (min(least, value), max(most, value), total + value, n + 1)
     return (None if used is None else used / GIB, None if both is None else both / GIB, power)
 
 
@@ -176,20 +178,21 @@ def _said(seen: dict) -> list[str]:
     out = []
     if seen["used"]:
         held = f"; GPU processes held {size(seen['held'][1])} of it at most" if seen["held"] else ""
-        out.append(f"Memory in use (MemTotal − MemAvailable): {size(seen['used'][1])} of {size(seen['total'])} at most"
-                   f"{held}.")
+        out.append(f"Memory in use (MemTotal − MemAvailable): {size(seen['used'][1])} of {size(seen['total'])} at "
+                   f"most{held}.")
     if seen["swap"] and seen["swap"][1] - seen["swap"][0] > 64 * 2**20:
-        out.append(f"Swap in use rose from {size(seen['swap'][0])} to {size(seen['swap'][1])} while requests ran: "
-                   "memory was short.")
+        out.append(f"Swap in use went from {size(seen['swap'][0])} to {size(seen['swap'][1])} while requests ran.")
     if seen["watts"]:
         heat = f", {seen['heat'][1]:.0f} °C at most" if seen["heat"] else ""
-        out.append(f"GPU: {seen['watts'][2] / seen['watts'][3]:.0f} W on average, {seen['watts'][1]:.0f} W at most{heat}. "
-                   "This is the GPU's rail, not the wall socket.")
+        _, most, total, n = seen["watts"]
+        out.append(f"GPU: {total / n:.0f} W on average, {most:.0f} W at most{heat}. This is the GPU's rail, not the "
+                   "wall socket.")
     elif seen["n"]:
-        out.append("GPU power was not recorded: no NVIDIA GPU told it.")
+        out.append("GPU power was not recorded: no NVIDIA GPU reported any.")
     if seen["throttled"]:
         words = ", ".join(plain(w, 40).replace("_", " ") for w, _ in seen["why"].most_common(5))
-        out.append(f"The GPU was throttled in {100 * seen['throttled'] / seen['n']:.0f} % of the samples ({words}).")
+        share = 100 * seen["throttled"] / seen["n"]
+        out.append(f"The GPU was throttled in {share:.0f} % of the samples ({words}).")
     if not seen["n"]:
         out.append("No telemetry: memory and power were not recorded while requests ran.")
     return out

@@ -23,8 +23,12 @@ def verdicts(meta: dict, groups: list[Figures]) -> list[str]:
     out, names = [], engines(meta)
     for endpoint in sorted({g.endpoint for g in groups}):
         out += _reached(names[endpoint], [g for g in groups if g.endpoint == endpoint and g.ok])
-    out += [plain(row.get("text")) for row in meta.get("roofline") or () if isinstance(row, dict) and row.get("text")]
+    out += [plain(row["text"]) for row in meta.get("roofline") or () if isinstance(row, dict) and row.get("text")]
     out += _goodput(meta, groups)
+    if not any(g.requests for g in groups):
+        return ["No request has been sent yet: there are no figures."]
+    if not any(g.ok for g in groups):
+        out.insert(0, "No request was answered as it should be: there are no times to report.")
     return out
 
 
@@ -48,12 +52,13 @@ def _reached(engine: str, groups: list[Figures]) -> list[str]:
     busiest = max((g for g in groups if g.system_tps), key=lambda g: g.system_tps, default=None)
     if fastest:
         alone = fastest.concurrency == 1 and not fastest.rate
-        out.append(f"{engine}, {'a single user' if alone else load(fastest)}: {about(fastest.user_tps)} tok/s for "
-                   f"{'this user' if alone else 'each user'}, first token after "
+        who, whom = ("a single user", "this user") if alone else (load(fastest), "each user")
+        out.append(f"{engine}, {who}: {about(fastest.user_tps)} tok/s for {whom}, first token after "
                    f"{about(fastest.ttft.percentile(50) / 1e3)} ms (median).")
     if busiest and busiest is not fastest:
         each = f", {about(busiest.user_tps)} for each user" if busiest.user_tps else ""
-        out.append(f"{engine} at its busiest, {load(busiest)}: {about(busiest.system_tps)} tok/s together{each}.")
+        out.append(f"{engine} at its busiest, {load(busiest)}: {about(busiest.system_tps)} tok/s "
+                   f"together{each}.")
     return out
 
 
@@ -74,12 +79,13 @@ def alarms(meta: dict, groups: list[Figures], warnings=()) -> list[str]:
             kind, lag = tail(g.lag)
             out.append(f"The client was too slow with {name_of(groups, names, g)}: it read arrivals up to "
                        f"{about(lag / 1e3)} ms late ({kind}), more than {LAG_LIMIT:.0%} of the "
-                       f"{about(g.tpot.percentile(50) / 1e6)} ms between tokens. Its own delay may be part of the figures.")
+                       f"{about(g.tpot.percentile(50) / 1e6)} ms between tokens. Its own delay may be part of the "
+                       "figures.")
     return list(dict.fromkeys(out + [plain(w, 500) for w in warnings if w]))
 
 
 def notes(meta: dict, shown=()) -> list[str]:
-    """The sentences that the run wants to be shown, without those that are in `shown`; and whether it came to its end."""
+    """The sentences that the run wants to be shown, without those in `shown`; and whether it came to its end."""
     given = [plain(n, 500) for n in meta.get("notes") or () if n]
     if "ended" in meta and not meta["ended"]:
         given.append("The run has not come to its end: the figures are those of the requests that had.")

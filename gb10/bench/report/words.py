@@ -11,14 +11,15 @@ from gb10.bench.spread import Spread
 
 NOTHING = "–"                    # a figure that isn't there
 GIB = 2**30
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}     # control characters, turned writing, halves of characters
+# categories of Unicode: control characters, turned writing, halves of characters
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def plain(value, most: int = 300) -> str:
     """Text from outside in one line: without control characters, and not endless; "" for None.
 
-    A terminal obeys control characters, a browser turns the writing round for others, and a half of a character can't
-    be written to a file at all.
+    A terminal obeys control characters, a browser turns the writing round for others, and a half of a character
+    can't be written to a file at all.
     """
     if value is None:
         return ""
@@ -31,7 +32,10 @@ def finite(value) -> float | None:
     """The value if it is a number that can be shown, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) else None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:        # a whole number beyond all floats
+        return None
 
 
 def decimals(values) -> int:
@@ -49,7 +53,9 @@ def number(value, digits: int | None = None) -> str:
 def about(value) -> str:
     """At least three figures, for a sentence: "84.3", "1,835"."""
     value = finite(value)
-    return NOTHING if value is None else number(value, 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2)
+    if value is None:
+        return NOTHING
+    return number(value, 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2)
 
 
 def counted(n: int, one: str, many: str = "") -> str:
