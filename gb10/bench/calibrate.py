@@ -9,20 +9,23 @@ from gb10.errors import UserError, WorkFailed
 TRIES = 6
 
 
-def words_for(tokens: int, count: Callable[[int], int | None]) -> tuple[int, int]:
-    """(words, tokens reached) so that a prompt with these words of filler has `tokens` tokens, or as near as words go.
+def words_for(tokens: int, count: Callable[[int, int], int | None]) -> tuple[int, int, int]:
+    """(words, short words, tokens reached): filler so that a prompt has `tokens` tokens, or as near as filler goes.
 
-    count(words) sends a request and returns usage.prompt_tokens. Every filler word is a token or a few, so the count grows
-    in a line; two points give it, and one or two more mend the rounding.
+    count(words, short) sends a request and returns usage.prompt_tokens. A word of filler is a token or a few, so the count
+    grows in a line: two points give it, one or two more mend the rounding. What is then missing is made up for by short
+    words, which are one token each for nearly every tokenizer.
     Raises UserError when the wish is shorter than an empty prompt, WorkFailed when the server does not count.
     """
     known: dict[int, int] = {}
 
-    def ask(words: int) -> int:
-        if words not in known:
-            n = count(words)
+    def ask(words: int, short: int = 0) -> int:
+        if short or words not in known:
+            n = count(words, short)
             if n is None:
                 raise WorkFailed("the server does not say how long a prompt was (no usage.prompt_tokens): leave out --prompt-tokens.")
+            if short:
+                return n
             known[words] = n
         return known[words]
 
@@ -46,4 +49,8 @@ def words_for(tokens: int, count: Callable[[int], int | None]) -> tuple[int, int
             if guess in known or guess < 0:
                 break
     best = min(known, key=lambda w: (abs(known[w] - tokens), w))
-    return best, known[best]
+    below = max(w for w in known if known[w] <= tokens)
+    missing = tokens - known[below]
+    if missing and known[best] != tokens and (reached := ask(below, missing)) and abs(reached - tokens) < abs(known[best] - tokens):
+        return below, missing, reached
+    return best, 0, known[best]

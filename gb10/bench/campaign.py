@@ -32,7 +32,7 @@ def plan(o, endpoints: int) -> list[dict]:
                 order = range(endpoints) if block % 2 == 0 else reversed(range(endpoints))
                 for endpoint in order:
                     requests = None if o.requests is None else max(1, -(-o.requests // blocks))
-                    cells.append({"cell": len(cells), "endpoint": endpoint, "concurrency": concurrency, "rate": rate, "block": block,
+                    cells.append({"cell": len(cells), "endpoint": endpoint, "concurrency": concurrency, "rate": rate, "block": block, "blocks": blocks,
                                   "requests": requests, "seconds": None if o.seconds is None else o.seconds / blocks,
                                   "poisson": o.arrivals == "poisson"})
     return cells

@@ -58,14 +58,14 @@ class Endpoint:
         self._must_work(self.first)
         without = frozenset(self.refused)
         if o.prompt_tokens is not None:
-            def tokens(words: int) -> int | None:
-                row = ask(without | {"min_tokens", "ignore_eos"}, prompts.text(words, seed), 1)
+            def tokens(words: int, short: int) -> int | None:
+                row = ask(without | {"min_tokens", "ignore_eos"}, prompts.text(words, seed, short), 1)
                 if row.get("err") and row["err"] != "empty":
                     self._must_work(row)
                 return row.get("isl")
 
-            words, self.prompt_tokens = calibrate.words_for(o.prompt_tokens, tokens)
-            self.prompt = prompts.text(words, seed)
+            words, short, self.prompt_tokens = calibrate.words_for(o.prompt_tokens, tokens)
+            self.prompt = prompts.text(words, seed, short)
         for _ in range(o.warmup - 1 if o.prompt_tokens is None else o.warmup):
             self.first = ask(without)
             self._must_work(self.first)

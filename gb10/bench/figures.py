@@ -196,7 +196,7 @@ class Figures:
 def tpot_us(row: dict) -> float | None:
     """(last - first) / (N - n_first); None for an answer that came at once."""
     left = row["n"] - row.get("n_first", 1)
-    return (row["e2e"] - row["ttft"]) / left if left > 0 else None
+    return (row["e2e"] - row["ttft"]) / left if left > 0 and row["gaps"] else None
 
 
 def rounded(value: float | None, digits: int = 2) -> float | None:

@@ -88,7 +88,7 @@ class Rich(Plain):
 
 def title(cell: dict, endpoint) -> str:
     load = f"{cell['rate']:g} requests/s" if cell["rate"] else f"{cell['concurrency']} at once"
-    return f"{endpoint.engine}, {load}"
+    return f"{endpoint.engine}, {load}" + (f", block {cell['block'] + 1} of {cell['blocks']}" if cell["blocks"] > 1 else "")
 
 
 def lines(row: dict, sample: dict | None, rates: list[float], cell: dict) -> list[tuple[str, str]]:

@@ -27,10 +27,14 @@ class Outcome:
         self.beside = [beside(run, g) for g in self.groups]
         self.comparison = self._compare()
 
+    @property
+    def names(self) -> list[str]:
+        return called(self.run)
+
     def _compare(self) -> list[dict]:
         if self.against:
             pairs = [(a, b) for a in self.groups for b in self.other if (a.concurrency, a.rate) == (b.concurrency, b.rate)]
-            return [row for a, b in pairs for row in compare(a, b, names(self.run, self.against), paired=False)]
+            return [row for a, b in pairs for row in compare(a, b, called_apart(self.run, self.against), paired=False)]
         by_load: dict[tuple, list[Figures]] = {}
         for g in self.groups:
             by_load.setdefault((g.concurrency, g.rate), []).append(g)
@@ -38,17 +42,16 @@ class Outcome:
         for same in by_load.values():
             for i, a in enumerate(same):
                 for b in same[i + 1:]:
-                    both = [self.run.meta["endpoints"][g.endpoint] for g in (a, b)]
-                    out += compare(a, b, distinct(*both), paired=True)
+                    out += compare(a, b, (self.names[a.endpoint], self.names[b.endpoint]), paired=True)
         return out
 
     # ------------------------------------------------------------ in all its forms
 
     @property
     def warnings(self) -> list[str]:
-        out = say.remarks(self.groups, self.run.meta["workload"])
+        out = say.remarks(self.groups, self.run.meta["workload"], self.names)
         for g, found in zip(self.groups, self.beside, strict=True):
-            out += [f"{say.load(g)}: {text}" for text in found.get("warnings", ())]
+            out += [f"{say.load(g, self.names)}: {text}" for text in found.get("warnings", ())]
         if self.against and self.run.meta["workload"] != self.against.meta["workload"]:
             out.insert(0, "The two runs did different work, so their figures can't be compared: " +
                        ", ".join(f"{k} {v} and {self.against.meta['workload'].get(k)}" for k, v in self.run.meta["workload"].items()
@@ -58,16 +61,16 @@ class Outcome:
     def lines(self) -> list[str]:
         """For a terminal."""
         meta = self.run.meta
-        out = [headline(self.run), *say.table(self.groups)]
+        out = [headline(self.run), *say.table(self.groups, self.names)]
         if self.against:
-            out += ["", headline(self.against), *say.table(self.other)]
+            out += ["", headline(self.against), *say.table(self.other, called(self.against))]
         if self.comparison:
             out += ["", "Compared (95 % intervals):"]
             out += [f"  {say.level(row)}: {row['metric']}: {row['verdict']}" for row in self.comparison]
             out.append(f"  from {self.comparison[0]['basis']}")
         for g, found in zip(self.groups, self.beside, strict=True):
             if "joules_per_token" in found:
-                out.append(f"{say.load(g)}: {found['joules_per_token']:.3g} J/token at {found['energy']['mean_w']:.0f} W (GPU rail only, "
+                out.append(f"{say.load(g, self.names)}: {found['joules_per_token']:.3g} J/token at {found['energy']['mean_w']:.0f} W (GPU rail only, "
                            f"{found['energy']['source']})")
         out += [f"Roofline: {line['text']}" for line in meta.get("roofline") or ()]
         remarks = [*self.warnings, *meta.get("notes", ())]
@@ -130,18 +133,22 @@ def headline(run: Run) -> str:
     return f"{who}: {prompt}, {answer}, {'cold' if work.get('cold', True) else 'warm'} prefix cache  [{run.id}]"
 
 
-def names(a: Run, b: Run) -> tuple[str, str]:
-    one, two = distinct(a.meta["endpoints"][0], b.meta["endpoints"][0])
+def called(run: Run) -> list[str]:
+    """How to call the endpoints of a run, each differently."""
+    ends = run.meta["endpoints"]
+    for parts in (("engine",), ("engine", "model"), ("engine", "url"), ("engine", "model", "url")):
+        out = [" ".join(str(e[p]).rpartition("/")[2] if p == "model" else str(e[p]) for p in parts) for e in ends]
+        if len(set(out)) == len(out):
+            break
+    return out
+
+
+def called_apart(a: Run, b: Run) -> tuple[str, str]:
+    """How to call two runs: by engine and model where that tells them apart, else by their ids."""
+    one, two = (" and ".join(called(run)) for run in (a, b))
+    if one == two:
+        one, two = (f"{e['engine']} {str(e['model']).rpartition('/')[2]}" for e in (a.meta["endpoints"][0], b.meta["endpoints"][0]))
     return (one, two) if one != two else (a.id, b.id)
-
-
-def distinct(a: dict, b: dict) -> tuple[str, str]:
-    """How to call two endpoints: by engine, by model where that is the same, else by URL."""
-    for parts in (("engine",), ("engine", "model"), ("engine", "url")):
-        pair = tuple(" ".join(str(e[p]).rpartition("/")[2] if p == "model" else str(e[p]) for p in parts) for e in (a, b))
-        if pair[0] != pair[1]:
-            return pair
-    return a["engine"], b["engine"]
 
 
 def write(path: Path, text: str) -> None:

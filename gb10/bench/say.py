@@ -30,31 +30,33 @@ def top(spread, scale: float = 1000.0) -> str:
     return number(spread.high / scale) + "m" if spread.n < P99_NEEDS else ms(spread, 99, scale)
 
 
-def table(groups: list[Figures]) -> list[str]:
-    """One line for each group, times in ms."""
+def table(groups: list[Figures], names: list[str]) -> list[str]:
+    """One line for each group, times in ms. names: of the endpoints; shown when there are several."""
     measured = [g for g in groups if g.requests]
+    widest = max(map(len, names)) if len(names) > 1 else 0
     if not measured:
         return ["Nothing was measured."]
     by_rate = any(g.rate for g in measured)
     head = (("req/s", 7), *COLUMNS[1:]) if by_rate else COLUMNS
-    out = ["  ".join(f"{name:>{width}}" for name, width in head)]
+    out = [" " * (widest and widest + 2) + "  ".join(f"{name:>{width}}" for name, width in head)]
     for g in measured:
         cells = (f"{g.rate:g}" if g.rate else str(g.concurrency), str(g.requests), str(g.requests - g.ok), ms(g.ttft, 50), ms(g.ttft, 90), top(g.ttft),
                  ms(g.tpot, 50, 1e6), top(g.tpot, 1e6), top(g.gap), number(g.user_tps), number(g.system_tps), ms(g.lag, 99))
-        out.append("  ".join(f"{text:>{width}}" for text, (_, width) in zip(cells, head, strict=True)))
+        before = f"{names[g.endpoint]:<{widest}}  " if widest else ""
+        out.append(before + "  ".join(f"{text:>{width}}" for text, (_, width) in zip(cells, head, strict=True)))
     out.append("Times in ms; all: tokens per second in the steady window; lag: how late this client read.")
     if any(0 < s.n < P99_NEEDS for g in measured for s in (g.ttft, g.tpot, g.gap)):
         out[-1] += f" m: fewer than {P99_NEEDS} values, the maximum is shown."
     return out
 
 
-def remarks(groups: list[Figures], workload: dict) -> list[str]:
-    """What a reader must know about these figures: sentences, the gravest first."""
+def remarks(groups: list[Figures], workload: dict, names: list[str]) -> list[str]:
+    """What a reader must know about these figures: sentences, the gravest first. names: of the endpoints."""
     out = []
     for g in groups:
         if not g.requests:
             continue
-        where = load(g)
+        where = load(g, names)
         say = out.append
         if g.client_too_slow:
             say(f"{where}: THIS CLIENT READS LATE: by {ms(g.lag, 99)} ms (p99), above 10 % of TPOT. " +
@@ -96,9 +98,10 @@ def remarks(groups: list[Figures], workload: dict) -> list[str]:
     return out
 
 
-def load(group: Figures) -> str:
-    """"16 at once" or "2 requests/s"."""
-    return f"{group.rate:g} requests/s" if group.rate else f"{group.concurrency} at once"
+def load(group: Figures, names: list[str]) -> str:
+    """"16 at once" or "2 requests/s", with the endpoint's name where there are several."""
+    how = f"{group.rate:g} requests/s" if group.rate else f"{group.concurrency} at once"
+    return f"{names[group.endpoint]}, {how}" if len(names) > 1 else how
 
 
 def level(row: dict) -> str:

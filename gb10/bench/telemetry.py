@@ -133,7 +133,7 @@ class Telemetry:
     def _run(self, fd: int) -> None:
         meminfo, gpus = Meminfo(self._proc), Gpus(self._nvml, self._proc)
         try:
-            pass
+            _mend(fd)
             due = monotonic()
             while not self._end.is_set():
                 began = thread_time()

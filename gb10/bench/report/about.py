@@ -75,8 +75,8 @@ def facts(meta: dict) -> list[tuple[str, str]]:
 def method(meta: dict) -> list[tuple[str, str]]:
     """(name, value) lines of how it was measured: versions, fields, seed, stamps."""
     client = meta.get("client") if isinstance(meta.get("client"), dict) else {}
-    versions = ", ".join(f"{word} {plain(client[key], 40)}" for key, word in (("gb10", "gb10"), ("python", "Python"))
-                         if client.get(key))
+    programs = (("gb10", "gb10"), ("python", "Python"))
+    versions = ", ".join(f"{word} {plain(client[key], 40)}" for key, word in programs if client.get(key))
     out = [("Run", plain(meta.get("id"), 120)), ("Client", versions),
            ("Arrivals dated by", plain(client.get("stamps"), 40))]
     endpoints = meta.get("endpoints") or []
@@ -85,7 +85,8 @@ def method(meta: dict) -> list[tuple[str, str]]:
         engine = " ".join(filter(None, (plain(e.get(k), 60) for k in ("engine", "version"))))
         out += [(f"Engine{of}", engine), (f"Image{of}", plain(e.get("image"), 200)),
                 (f"Model{of}", plain(e.get("model"), 200)), (f"Address{of}", plain(e.get("url"), 200)),
-                (f"Fields sent{of}", _list(e.get("fields"))), (f"Fields refused{of}", _list(e.get("rejected")))]
+                (f"Fields sent{of}", _list(e.get("fields"))),
+                (f"Fields refused{of}", _list(e.get("rejected")))]
     cells = [c for c in meta.get("cells") or [] if isinstance(c, dict)]
     blocks = {c.get("block") for c in cells}
     out += [("Seed", plain(meta.get("seed"), 40)), ("Cells", f"{len(cells)}" if cells else ""),

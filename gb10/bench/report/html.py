@@ -9,194 +9,111 @@ from gb10.bench.figures import Figures
 from gb10.bench.journal import Run
 from gb10.bench.report import about, pictures, table, verdicts
 from gb10.bench.report.style import CSS
-from gb10.bench.report.words import NOTHING, number, plain
+from gb10.bench.report.words import NOTHING, finite, number, plain
+
+# of a picture by how many stand in a row: so wide its type has its own size
+WIDTHS = {1: 1030, 2: 484, 3: 310}
+NARROW = 330                     # on a telephone
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def page(run: Run, groups: list[Figures], comparison=None, warnings=()) -> str:
-    """The whole file. groups: `summary.figures(run)`; comparison: lines of `compare.compare`, or None; warnings:
-    sentences for the banner."""
-    meta, alarms = run.meta, verdicts.alarms(run.meta, groups, warnings)
-    title = about.title(meta)
-    body = [_head(meta, title), _box("alarm", "Read these figures with care", alarms),
-            _box("note", "", verdicts.notes(meta, alarms)), _verdicts(meta, groups, comparison), _main(meta, groups),
-            _errors(meta, groups), _pictures(run, groups), _definitions(), _method(meta),
-            f"<footer>Made from the files of the run {text(plain(meta.get('id'), 120))}: the same files give the same "
-            "page.</footer>"]
-    return document(title, body)
+    """The whole file.
+
+    groups: `summary.figures(run)`; comparison: lines of `compare.compare`, or None; warnings: sentences for
+    the banner.
+    """
+    meta = run.meta
+    title, alarms = about.title(meta), verdicts.alarms(meta, groups, warnings)
+    run_id = text(plain(meta.get("id"), 120))
+    return document(title, [
+        _head(meta, title),
+        _box("alarm", "Read these figures with care", alarms),
+        _box("note", "", verdicts.notes(meta, alarms)),
+        section("In short", _sentences(verdicts.verdicts(meta, groups))),
+        _faster(comparison),
+        _figures(meta, groups),
+        _errors(meta, groups),
+        section("Pictures", *map(_row, pictures.rows(run, groups))),
+        section("What the numbers mean", _details("Definitions", pairs(list(DEFINITIONS.items())))),
+        _method(meta),
+        f"<footer>Made from the files of the run {run_id}: the same files give the same page.</footer>",
+    ])
 
 
 def document(title: str, body: list[str]) -> str:
     """A page in the style of the reports. The policy keeps a browser from loading or running anything."""
+    inside = "\n".join(filter(None, body))
     return ('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-            f"<title>{text(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n" +
-            "\n".join(filter(None, body)) + "\n</main>\n</body>\n</html>\n")
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+            f"<title>{text(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n<main>\n{inside}\n"
+            "</main>\n</body>\n</html>\n")
 
 
 def text(value) -> str:
-    """For HTML: as text or in an attribute between quotes."""
+    """For HTML: as text, or in an attribute between quotes."""
     return escape(str(value))
 
 
 def section(title: str, *content: str) -> str:
+    """A part of the page under a heading; "" without content."""
     inside = "\n".join(filter(None, content))
     return f"<section>\n<h2>{text(title)}</h2>\n{inside}\n</section>" if inside else ""
 
 
-def items(sentences: list[str], kind: str = "said") -> str:
-    return f'<ul class="{kind}">' + "".join(f"<li>{text(s)}</li>" for s in sentences) + "</ul>" if sentences else ""
-
-
 def pairs(rows: list[tuple[str, str]], kind: str = "rows") -> str:
-    inside = "".join(f"<dt>{text(n)}</dt><dd>{text(v)}</dd>" if kind == "rows" else
-                     f"<div><dt>{text(n)}</dt><dd>{text(v)}</dd></div>" for n, v in rows)
+    """Names and values below ("rows") or beside each other ("facts")."""
+    each = "<div>{}</div>" if kind == "facts" else "{}"
+    inside = "".join(each.format(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>") for name, value in rows)
     return f'<dl class="{kind}">{inside}</dl>' if rows else ""
 
 
-def scroll(name: str, inside: str) -> str:
+def scroll(name: str, head: str, body: str) -> str:
     """A table that may be wider than the screen: it scrolls by itself, also with the keyboard."""
-    return f'<div class="scroll" role="region" tabindex="0" aria-label="{text(name)}">{inside}</div>'
+    return (f'<div class="scroll" role="region" tabindex="0" aria-label="{text(name)}"><table>'
+            f"<thead>{head}</thead><tbody>{body}</tbody></table></div>")
 
 
-# ---------------------------------------------------------------- sections
+def column(name: str, left: bool = False) -> str:
+    """A heading of a column."""
+    return f'<th scope="col"{_LEFT if left else ""}>{text(name)}</th>'
+
+
+def small(words: str) -> str:
+    return f'<p class="small under">{text(words)}</p>' if words else ""
+
+
+_LEFT, _WRAP = ' class="left"', ' class="left wrap"'
+
+
+# ---------------------------------------------------------------- words
 
 def _head(meta: dict, title: str) -> str:
     return (f'<header>\n<p class="kicker">Benchmark of a model server</p>\n<h1>{text(title)}</h1>\n'
-            f'<p class="lead">{text(about.workload(meta))}</p>\n{pairs(about.facts(meta), "facts")}\n</header>')
+            f'<p class="lead">{text(about.workload(meta))}</p>\n'
+            f'{pairs(about.facts(meta), "facts")}\n</header>')
 
 
 def _box(kind: str, title: str, sentences: list[str]) -> str:
+    if not sentences:
+        return ""
     heading = f"<h2>{text(title)}</h2>" if title else ""
-    label = text(title or "Notes")
-    inside = items(sentences) if len(sentences) > 1 else "".join(f"<p>{text(s)}</p>" for s in sentences)
-    return f'<section class="{kind}" aria-label="{label}">{heading}{inside}</section>' if sentences else ""
+    return (f'<section class="{kind}" aria-label="{text(title or "Notes")}">{heading}{_sentences(sentences)}'
+            "</section>")
 
 
-def _verdicts(meta: dict, groups: list[Figures], comparison) -> str:
-    said = verdicts.verdicts(meta, groups)
-    if not said and not comparison:
-        n = sum(g.requests for g in groups)
-        said = ["No request has been answered: there is nothing to measure." if n else
-                "No request has been sent yet: there are no figures."]
-    picture = pictures.intervals(comparison)
-    faster = section("Is one faster?", _comparison(comparison), _row([picture]) if picture else "") if comparison else ""
-    return section("In short", items(said) if len(said) > 1 else f"<p>{text(''.join(said))}</p>") + ("\n" + faster if faster else "")
-
-
-def _comparison(rows) -> str:
-    body = "".join(
-        f'<tr><th scope="row" class="wrap">{text(plain(r.get("metric"), 60))}</th>'
-        f'<td class="left">{text(verdicts.level(r))}</td>'
-        f"<td>{_value(r, 'a')}</td><td>{_value(r, 'b')}</td>"
-        f'<td class="left wrap">{text(plain(r.get("verdict"), 200))}</td></tr>' for r in rows)
-    names = [text(plain(rows[0].get(k), 40)) if len({r.get(k) for r in rows}) == 1 else k.upper() for k in "ab"]
-    basis = list(dict.fromkeys(plain(r["basis"], 200) for r in rows if r.get("basis")))
-    return scroll("Comparison", '<table><thead><tr><th scope="col" class="left">Figure</th><th scope="col" class="left">Load</th>' +
-                  "".join(f'<th scope="col">{n}</th>' for n in names) +
-                  f'<th scope="col" class="left">Verdict</th></tr></thead><tbody>{body}</tbody></table>') + \
-        (f'<p class="small under">Intervals from {text("; ".join(basis))}.</p>' if basis else "")
-
-
-def _value(row: dict, side: str) -> str:
-    value = number(row.get(f"{side}_value"))
-    return value if value == NOTHING else f"{value} <small>{text(plain(row.get('unit'), 20))}</small>"
-
-
-def _main(meta: dict, groups: list[Figures]) -> str:
-    if not any(g.requests for g in groups):
-        return ""
-    columns = table.columns(meta, groups)
-    edges = {i for i in range(1, len(columns)) if columns[i].over != columns[i - 1].over and columns[i].over}
-    above, below, i = [], [], 0
-    while i < len(columns):
-        over, wide = columns[i].over, 1
-        while i + wide < len(columns) and columns[i + wide].over == over and over:
-            wide += 1
-        edge = " edge" if i in edges else ""
-        if not over:
-            above.append(f'<th scope="col" rowspan="2" class="left{_stick(columns, i)}">{text(columns[i].name)}</th>')
-        else:
-            above.append(f'<th scope="colgroup" colspan="{wide}" class="{edge.strip()}">{text(over)}</th>')
-            below += [f'<th scope="col"{_class(j, edges)}>{text(columns[j].name)}</th>' for j in range(i, i + wide)]
-        i += wide
-    rows = []
-    for n in range(len(groups)):
-        cells = []
-        for j, c in enumerate(columns):
-            said, remark = c.cells[n]
-            inside = (f"<small>{text(remark)}</small> " if remark else "") + text(said)
-            cells.append(f'<th scope="row" class="left{_stick(columns, j)}">{inside}</th>' if c.left else
-                         f"<td{_class(j, edges)}>{inside}</td>")
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    return section("Figures of each load", scroll(
-        "Figures of each load", f"<table><thead><tr>{''.join(above)}</tr><tr>{''.join(below)}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"), _under(columns))
-
-
-def _stick(columns: list[table.Column], i: int) -> str:
-    """The columns with words stay in sight on a narrow screen while the others scroll."""
-    words = sum(c.left for c in columns)
-    return "" if i >= words else " stick" if words == 1 else " stick first" if i == 0 else " stick second"
-
-
-def _class(i: int, edges: set[int]) -> str:
-    return ' class="edge"' if i in edges else ""
-
-
-def _under(columns: list[table.Column]) -> str:
-    out = []
-    if any(c.name == "max" or any("max" in remark for _, remark in c.cells) for c in columns):
-        out.append("max: the largest value, because there are fewer than 100 and a p99 would be a guess.")
-    if any(remark == "whole run" for c in columns for _, remark in c.cells):
-        out.append("whole run: there was no steady window, so ramp-up and the last stragglers are in it.")
-    if any(c.name == "short" for c in columns):
-        out.append("short: answers that ended by themselves before the length asked for; they are in no latency.")
-    return f'<p class="small under">{text(" ".join(out))}</p>' if out else ""
-
-
-def _errors(meta: dict, groups: list[Figures]) -> str:
-    rows = verdicts.errors(meta, groups)
-    if not rows:
-        return ""
-    body = "".join(f'<tr><th scope="row">{text(kind)}</th><td>{n:,}</td><td class="left wrap">{text(where)}</td>'
-                   f'<td class="left wrap">{text(means)}</td>'
-                   f'<td class="left wrap">{f"<code>{text(example)}</code>" if example else NOTHING}</td></tr>'
-                   for kind, n, where, means, example in rows)
-    return section("Errors", scroll("Errors", '<table><thead><tr><th scope="col" class="left">Class</th>'
-                   '<th scope="col">Requests</th><th scope="col" class="left">Where</th><th scope="col" class="left">'
-                   'Meaning</th><th scope="col" class="left">An example, in the server\'s words</th></tr></thead>'
-                   f"<tbody>{body}</tbody></table>"))
-
-
-def _pictures(run: Run, groups: list[Figures]) -> str:
-    return section("Pictures", *map(_row, pictures.rows(run, groups)))
-
-
-_WIDTHS = {1: 1030, 2: 484, 3: 310}      # of a picture by how many stand in a row: then its type has its own size
-_NARROW = 330
-
-
-def _row(row: list[pictures.Picture]) -> str:
-    """Pictures side by side. Those too wide for a telephone are drawn again for it."""
-    width = _WIDTHS.get(len(row), _WIDTHS[2])
-    out = []
-    for p in row:
-        inside = p.draw(width) if width < 400 else \
-            f'<div class="on-wide">{p.draw(width)}</div><div class="on-narrow">{p.draw(_NARROW)}</div>'
-        out.append(f'<figure class="card"><figcaption><h3>{text(p.title)}</h3><p>{text(p.text)}</p></figcaption>'
-                   f"{inside}</figure>")
-    return f'<div class="pictures of{min(len(row), 4)}">{"".join(out)}</div>'
-
-
-def _definitions() -> str:
-    return section("What the numbers mean", _details("Definitions", pairs(list(DEFINITIONS.items()))))
+def _sentences(of: list[str]) -> str:
+    if len(of) == 1:
+        return f"<p>{text(of[0])}</p>"
+    return '<ul class="said">' + "".join(f"<li>{text(s)}</li>" for s in of) + "</ul>" if of else ""
 
 
 def _method(meta: dict) -> str:
-    rows = "".join(f'<tr><th scope="row">{text(name)}</th><td>{text(value)}</td></tr>' for name, value in flat(meta))
+    rows = "".join(f'<tr><th scope="row">{text(k)}</th><td>{text(v)}</td></tr>' for k, v in flat(meta))
+    noted = f'<table class="meta"><tbody>{rows}</tbody></table>'
     return section("How it was measured", f'<div class="card">{pairs(about.method(meta))}</div>',
-                   _details("Everything that was noted (meta.json)", f'<table class="meta"><tbody>{rows}</tbody></table>'))
+                   _details("Everything that was noted (meta.json)", noted))
 
 
 def _details(title: str, inside: str) -> str:
@@ -204,7 +121,7 @@ def _details(title: str, inside: str) -> str:
 
 
 def flat(value, name: str = "") -> list[tuple[str, str]]:
-    """Nested data as (name with dots, value in words); lists of plain values, and dicts in a list, each in one line."""
+    """Nested data as (name with dots, value in words); a list of plain values is one line."""
     if isinstance(value, dict) and value:
         return [row for k, v in value.items() for row in flat(v, f"{name}.{plain(k, 60)}".lstrip("."))]
     if isinstance(value, list) and any(isinstance(v, dict | list) for v in value):
@@ -220,5 +137,95 @@ def _inline(value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return number(value) if value != value or abs(value) == float("inf") else f"{value:.10g}"
+        return NOTHING if finite(value) is None else f"{value:.10g}"
     return plain(value, 500) or NOTHING
+
+
+# ---------------------------------------------------------------- tables
+
+def _faster(comparison) -> str:
+    """The comparison: a table of the verdicts, and a picture of the intervals."""
+    if not comparison:
+        return ""
+    sides = [{plain(r.get(side), 40) for r in comparison} for side in "ab"]
+    names = [min(side) if len(side) == 1 else letter for side, letter in zip(sides, "AB", strict=True)]
+    head = "".join([column("Figure", True), column("Load", True), *map(column, names),
+                    column("Verdict", True)])
+    body = "".join(
+        f'<tr><th scope="row" class="wrap">{text(plain(r.get("metric"), 60))}</th>'
+        f"<td{_LEFT}>{text(verdicts.level(r))}</td><td>{_value(r, 'a')}</td><td>{_value(r, 'b')}</td>"
+        f"<td{_WRAP}>{text(plain(r.get('verdict'), 200))}</td></tr>" for r in comparison)
+    basis = "; ".join(dict.fromkeys(plain(r["basis"], 200) for r in comparison if r.get("basis")))
+    picture = pictures.intervals(comparison)
+    return section("Is one faster?", scroll("Comparison", f"<tr>{head}</tr>", body),
+                   small(f"Intervals from {basis}." if basis else ""), _row([picture]) if picture else "")
+
+
+def _value(row: dict, side: str) -> str:
+    value = number(row.get(f"{side}_value"))
+    return value if value == NOTHING else f"{value} <small>{text(plain(row.get('unit'), 20))}</small>"
+
+
+def _figures(meta: dict, groups: list[Figures]) -> str:
+    """The main table: two rows of headings, a row for each group."""
+    if not any(g.requests for g in groups):
+        return ""
+    columns = table.columns(meta, groups)
+    kinds = [_kind(columns, i) for i in range(len(columns))]
+    above, below = "", ""
+    for i, c in enumerate(columns):
+        if not c.over:
+            above += f'<th scope="col" rowspan="2"{kinds[i]}>{text(c.name)}</th>'
+            continue
+        if not i or columns[i - 1].over != c.over:
+            wide = sum(other.over == c.over for other in columns)
+            above += f'<th scope="colgroup" colspan="{wide}"{kinds[i]}>{text(c.over)}</th>'
+        below += f'<th scope="col"{kinds[i]}>{text(c.name)}</th>'
+    body = ""
+    for row in range(len(groups)):
+        cells = ""
+        for c, kind in zip(columns, kinds, strict=True):
+            said, remark = c.cells[row]
+            inside = (f"<small>{text(remark)}</small> " if remark else "") + text(said)
+            cells += f'<th scope="row"{kind}>{inside}</th>' if c.left else f"<td{kind}>{inside}</td>"
+        body += f"<tr>{cells}</tr>"
+    name = "Figures of each load"
+    return section(name, scroll(name, f"<tr>{above}</tr><tr>{below}</tr>", body),
+                   small(" ".join(table.footnotes(columns, groups))))
+
+
+def _kind(columns: list[table.Column], i: int) -> str:
+    """The class of a column's cells: words stay in sight while numbers scroll; a line begins each set."""
+    if columns[i].left:
+        words = sum(c.left for c in columns)
+        return ' class="left stick' + ("" if words == 1 else " second" if i else " first") + '"'
+    return ' class="edge"' if i and columns[i].over != columns[i - 1].over else ""
+
+
+def _errors(meta: dict, groups: list[Figures]) -> str:
+    rows = verdicts.errors(meta, groups)
+    if not rows:
+        return ""
+    head = "".join([column("Class", True), column("Requests"), column("Where", True), column("Meaning", True),
+                    column("An example, in the server's words", True)])
+    body = ""
+    for kind, n, where, means, example in rows:
+        said = f"<code>{text(example)}</code>" if example else NOTHING
+        body += (f'<tr><th scope="row">{text(kind)}</th><td>{n:,}</td><td{_WRAP}>{text(where)}</td>'
+                 f"<td{_WRAP}>{text(means)}</td><td{_WRAP}>{said}</td></tr>")
+    return section("Errors", scroll("Errors", f"<tr>{head}</tr>", body))
+
+
+# ---------------------------------------------------------------- pictures
+
+def _row(row: list[pictures.Picture]) -> str:
+    """Pictures side by side. Those that are too wide for a telephone are drawn again for it."""
+    width = WIDTHS.get(len(row), WIDTHS[2])
+    out = ""
+    for p in row:
+        inside = p.draw(width)
+        if width > NARROW:
+            inside = f'<div class="on-wide">{inside}</div><div class="on-narrow">{p.draw(NARROW)}</div>'
+        out += (f'<figure class="card"><figcaption><h3>{text(p.title)}</h3><p>{text(p.text)}</p></figcaption>'
+                f"{inside}</figure>")
+    return f'<div class="pictures of{min(len(row), 4)}">{out}</div>'

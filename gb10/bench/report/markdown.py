@@ -13,7 +13,8 @@ def text(run: Run, groups: list[Figures], comparison=None, warnings=()) -> str:
     meta = run.meta
     alarms = verdicts.alarms(meta, groups, warnings)
     parts = [f"## {line(about.title(meta))}", line(about.workload(meta)), _facts(meta),
-             _list("**Read these figures with care:**", alarms), _list("**Notes:**", verdicts.notes(meta, alarms)),
+             _list("**Read these figures with care:**", alarms),
+             _list("**Notes:**", verdicts.notes(meta, alarms)),
              _list("**In short:**", verdicts.verdicts(meta, groups)),
              _list("**Is one faster?**", [verdicts.compared(row) for row in comparison or ()]),
              _table(meta, groups), _errors(meta, groups), _method(meta)]

@@ -1,23 +1,24 @@
 """Colours and the style sheet of all pages: a light and a dark theme, wide and narrow screens, paper.
 
-Text keeps a contrast of 4.5 to its ground and lines one of 3 (WCAG 2.2, 1.4.3 and 1.4.11); the tests compute both.
+Text keeps a contrast of 4.5 to its ground and lines one of 3 (WCAG 2.2, 1.4.3 and 1.4.11); the tests compute
+both.
 """
 
 from __future__ import annotations
 
 LIGHT = {
-    "page": "#f5f6f4", "card": "#ffffff", "ink": "#17191c", "muted": "#565d66", "rule": "#d9dcd8", "grid": "#e4e7e4",
-    "axis": "#878e96", "band0": "#f1f4f8", "band1": "#e5eaf1", "alarm": "#fdecea", "alarm-ink": "#84160f",
-    "alarm-rule": "#c5281c", "note": "#fdf5dd", "note-ink": "#5e4700", "note-rule": "#a87f00", "link": "#0b57b0",
-    "c0": "#0b62c4", "c1": "#b8480b", "c2": "#1a7f4b", "c3": "#8a3ab9", "c4": "#ab2430", "c5": "#00747f", "c6": "#776000",
-    "c7": "#a8326e",
+    "page": "#f5f6f4", "card": "#ffffff", "ink": "#17191c", "muted": "#565d66", "rule": "#d9dcd8",
+    "grid": "#e4e7e4", "axis": "#878e96", "band0": "#f1f4f8", "band1": "#e5eaf1", "alarm": "#fdecea",
+    "alarm-ink": "#84160f", "alarm-rule": "#c5281c", "note": "#fdf5dd", "note-ink": "#5e4700",
+    "note-rule": "#a87f00", "link": "#0b57b0", "c0": "#0b62c4", "c1": "#b8480b", "c2": "#1a7f4b",
+    "c3": "#8a3ab9", "c4": "#ab2430", "c5": "#00747f", "c6": "#776000", "c7": "#a8326e",
 }
 DARK = {
-    "page": "#111417", "card": "#1a1e23", "ink": "#e9ebee", "muted": "#a6aeb7", "rule": "#343a41", "grid": "#2b3138",
-    "axis": "#7d858f", "band0": "#20262d", "band1": "#28303a", "alarm": "#3b1614", "alarm-ink": "#ffd0ca",
-    "alarm-rule": "#ff7a6d", "note": "#332a0c", "note-ink": "#f6dd94", "note-rule": "#d3a81f", "link": "#8cbcff",
-    "c0": "#6fb1ff", "c1": "#ff9a5c", "c2": "#5fd093", "c3": "#cf9bff", "c4": "#ff8a84", "c5": "#4fd0dc", "c6": "#d9c04a",
-    "c7": "#ff8fc4",
+    "page": "#111417", "card": "#1a1e23", "ink": "#e9ebee", "muted": "#a6aeb7", "rule": "#343a41",
+    "grid": "#2b3138", "axis": "#7d858f", "band0": "#20262d", "band1": "#28303a", "alarm": "#3b1614",
+    "alarm-ink": "#ffd0ca", "alarm-rule": "#ff7a6d", "note": "#332a0c", "note-ink": "#f6dd94",
+    "note-rule": "#d3a81f", "link": "#8cbcff", "c0": "#6fb1ff", "c1": "#ff9a5c", "c2": "#5fd093",
+    "c3": "#cf9bff", "c4": "#ff8a84", "c5": "#4fd0dc", "c6": "#d9c04a", "c7": "#ff8fc4",
 }
 
 
@@ -51,7 +52,8 @@ CSS = f""":root{{color-scheme:light dark;{variables(LIGHT)}}}
 """ + """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+body{margin:0;background:var(--page);color:var(--ink);
+font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1120px;margin:0 auto;padding:40px 24px 56px}
 h1{font-size:1.9rem;line-height:1.2;letter-spacing:-.01em;margin:0 0 10px;overflow-wrap:anywhere}
 h2{font-size:1.2rem;line-height:1.3;margin:0 0 12px}
@@ -67,8 +69,8 @@ ul{margin:0;padding-left:1.2em}li{margin:0 0 6px}
 .facts dd{margin:0;overflow-wrap:anywhere}
 .rows{display:grid;grid-template-columns:minmax(9em,max-content) 1fr;gap:6px 24px;margin:0}
 .rows dd{margin:0;overflow-wrap:anywhere}
-.alarm,.note{border-left:5px solid var(--alarm-rule);background:var(--alarm);color:var(--alarm-ink);padding:16px 20px;
-border-radius:4px;margin-top:28px}
+.alarm,.note{border-left:5px solid var(--alarm-rule);background:var(--alarm);color:var(--alarm-ink);
+padding:16px 20px;border-radius:4px;margin-top:28px}
 .alarm h2{font-size:1.1rem;margin-bottom:6px}
 .note{border-color:var(--note-rule);background:var(--note);color:var(--note-ink)}
 .alarm li:last-child,.note li:last-child,.alarm p,.note p{margin:0}
@@ -76,7 +78,8 @@ border-radius:4px;margin-top:28px}
 .card{background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:18px 20px}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--rule);border-radius:8px}
 .scroll:focus-visible,summary:focus-visible{outline:2px solid var(--link);outline-offset:2px}
-table{border-collapse:separate;border-spacing:0;width:100%;font-size:.9375rem;font-variant-numeric:tabular-nums}
+table{border-collapse:separate;border-spacing:0;width:100%;font-size:.9375rem;
+font-variant-numeric:tabular-nums}
 th,td{padding:8px;text-align:right;vertical-align:baseline;white-space:nowrap}
 th{font-weight:600}
 thead th{vertical-align:bottom;color:var(--muted);font-size:.8125rem}
@@ -95,13 +98,14 @@ figcaption{margin-bottom:14px}figcaption p{margin:0;max-width:90ch}
 details{background:var(--card);border:1px solid var(--rule);border-radius:8px;margin-top:12px}
 summary{padding:12px 20px;font-weight:600;cursor:pointer;border-radius:8px}
 details>.inside{padding:4px 20px 18px}
-.meta td{text-align:left;white-space:normal;overflow-wrap:anywhere}.meta th{white-space:normal;overflow-wrap:anywhere}
-table.meta td,table.meta th{padding:6px 8px 6px 0}.meta th{width:30%;font-weight:400;color:var(--muted);vertical-align:top}
+table.meta td,table.meta th{text-align:left;white-space:normal;overflow-wrap:anywhere;padding:6px 8px 6px 0}
+.meta th{width:30%;font-weight:400;color:var(--muted);vertical-align:top}
 code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.875em}
 .under{margin-top:12px}h3.under{margin-top:18px}
 footer{margin-top:40px}
 @media (max-width:1000px){.of3{grid-template-columns:repeat(auto-fill,minmax(300px,1fr))}}
-@media (max-width:820px){.of2,.of4{grid-template-columns:minmax(0,1fr)}.of2 .chart,.of4 .chart{max-width:560px}}
+@media (max-width:820px){
+.of2,.of4{grid-template-columns:minmax(0,1fr)}.of2 .chart,.of4 .chart{max-width:560px}}
 @media (max-width:640px){
 main{padding:24px 14px 40px}h1{font-size:1.5rem}.of3{grid-template-columns:minmax(0,1fr)}
 .on-wide{display:none}.on-narrow{display:block}.card{padding:14px 14px}.facts{flex-direction:column;gap:8px}
@@ -109,5 +113,6 @@ main{padding:24px 14px 40px}h1{font-size:1.5rem}.of3{grid-template-columns:minma
 .stick{position:sticky;left:0;z-index:1;background:var(--card)}
 .stick.first{min-width:5.6em;max-width:5.6em;overflow:hidden;text-overflow:ellipsis}.stick.second{left:5.6em}
 th:first-child,td:first-child{padding-left:12px}}
-@media print{main{max-width:none;padding:0}.card,.scroll,figure,tr{break-inside:avoid}.tip,.near{display:none}}
+@media print{
+main{max-width:none;padding:0}.card,.scroll,figure,tr{break-inside:avoid}.tip,.near{display:none}}
 """ + CHART

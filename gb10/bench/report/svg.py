@@ -1,17 +1,18 @@
 """Pictures as inline SVG: lines, distributions, a time line, intervals. Pure functions from data to text.
 
-Each picture is an image with a title and a description in words, and needs `style.CSS` on its page: colours are CSS
-variables, so that one picture serves a light and a dark page. Series differ in colour, marker and dash. Values that
-are no finite numbers are left out. `key` begins the ids inside a picture: another one for each picture of a page.
+Each picture is an image with a title and a description in words, and needs `style.CSS` on its page: colours
+are CSS variables, so that one picture serves a light and a dark page. Series differ in colour, marker and
+dash. Values that are no finite numbers are left out. `key` begins the ids inside a picture: another one for
+each picture of a page.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gb10.bench.report import shapes
 from gb10.bench.report.axes import Axis, clock, label, ratio_ticks, time_ticks
-from gb10.bench.report.shapes import (LETTER, SIZE, colour, dash, esc, image, legend, level, mark, n, text,
-                                      upright)
+from gb10.bench.report.shapes import LETTER, colour, dash, esc, image, level, mark, n, text, upright
 from gb10.bench.report.words import finite
 
 LEFT, RIGHT = 54, 18             # beside the plot
@@ -22,8 +23,8 @@ WIDE = 600                       # from this width on a picture has room for wor
 class Series:
     """Points (x, y) joined by a line.
 
-    style: a number for colour, marker and dash; marks: the points that get a marker (None: all); tips and labels: a
-    tooltip, and a word beside the marker, for each point.
+    style: a number for colour, marker and dash; marks: the points that get a marker (None: all); tips and
+    labels: a tooltip, and a word beside the marker, for each point.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Track:
-    """A line of a time line: (seconds, value), each holding for `step` seconds; a value of None breaks the line."""
+    """A line of a time line: (seconds, value), each holding for `step` seconds; None breaks the line."""
 
     name: str
     points: list
@@ -82,16 +83,17 @@ def lines(series: list[Series], *, key: str, title: str, desc: str, x: str, y: s
           named: bool | None = None) -> str:
     """A line chart.
 
-    x and y: titles of the axes with their units; x_range and y_range: values that the axes hold in any case; percent:
-    the y axis goes from 0 to 100; named: with a legend (None: where there are several series).
+    x and y: titles of the axes with their units; x_range and y_range: values that the axes hold in any case;
+    percent: the y axis goes from 0 to 100; named: with a legend (None: where there are several series).
     """
     series = [s for s in map(_sound, series) if s.points]
-    xs, ys = ([*(p[i] for s in series for p in s.points), *given] for i, given in ((0, x_range), (1, y_range)))
+    points = [p for s in series for p in s.points]
+    xs, ys = [*(p[0] for p in points), *x_range], [*(p[1] for p in points), *y_range]
     if log_x:                    # a logarithm needs values above 0
         xs = [v for v in xs if v > 0] or [1.0]
     named = len(series) > 1 if named is None else named and bool(series)
-    names, top = legend([(s.name, s.style) for s in series], width) if named else ("", 0)
-    top += SIZE + 16
+    names, top = shapes.legend([(s.name, s.style) for s in series], width) if named else ("", 0)
+    top += shapes.SIZE + 16
     bottom = top + (260 if width >= WIDE else 210)
     wanted = 8 if width >= WIDE else 5 if width > 400 else 4
     across = Axis(*_ends(xs), LEFT, width - RIGHT, log=log_x, wanted=wanted)
@@ -108,17 +110,18 @@ def ecdf(curves: list[tuple[str, list, int]], *, key: str, title: str, desc: str
          log_x: bool = False, x_range: tuple = (), styles: list[int] | None = None) -> str:
     """Distributions: for each value the share at or below it.
 
-    curves: (name, [(value, share from 0 to 1)], how many values are behind it). Markers stand at 50, 90 and, from 100
-    values on, 99 %.
+    curves: (name, [(value, share from 0 to 1)], how many values are behind it). Markers stand at 50, 90 and,
+    from 100 values on, 99 %.
     """
     series = []
     for i, (name, points, count) in enumerate(curves):
         shares = (0.5, 0.9, 0.99) if count >= 100 else (0.5, 0.9)
         marks = tuple(_nearest(points, share) for share in shares) if points else ()
         tips = tuple(f"{name}: {share:.0%} at or below {label(value)}" for value, share in points)
-        series.append(Series(name, [(v, 100 * share) for v, share in points], styles[i] if styles else i, marks, tips))
-    return lines(series, key=key, title=title, desc=desc, x=x, y="share at or below, %", width=width, log_x=log_x,
-                 x_range=x_range, y_range=(0, 100), percent=True, named=True)
+        in_percent = [(value, 100 * share) for value, share in points]
+        series.append(Series(name, in_percent, styles[i] if styles else i, marks, tips))
+    return lines(series, key=key, title=title, desc=desc, x=x, y="share at or below, %", width=width,
+                 log_x=log_x, x_range=x_range, y_range=(0, 100), percent=True, named=True)
 
 
 def _grid(across: Axis, up: Axis) -> str:
@@ -158,7 +161,7 @@ def _beside(x: float, y: float, words: str, right: float, taken: list[tuple]) ->
     """A word above and right of a point, or elsewhere beside it where that is taken; none where all is."""
     wide = len(words) * LETTER
     for left, base in ((x + 8, y - 5), (x + 10, y + 4.5), (x - 10 - wide, y + 4.5), (x - wide / 2, y - 11)):
-        box = (left, base - SIZE, left + wide, base)
+        box = (left, base - shapes.SIZE, left + wide, base)
         free = not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken)
         if box[0] >= LEFT and box[2] <= right and free:
             taken.append(box)
@@ -238,7 +241,8 @@ def _panel(panel: Panel, scale: float, top: float, height: float, right: float) 
     out += [_track(t, stretch, scale, up, right) for t in panel.tracks for stretch in _unbroken(t.points)]
     x, y = LEFT + 35 if below else right - named + 46, top + 13 + below
     for track in panel.tracks if named else ():
-        out.append(f'<path class="line {colour(track.style)}" d="M{n(x - 30)} {n(y - 4.5)}h24"{dash(track.style)}/>')
+        out.append(f'<path class="line {colour(track.style)}" d="M{n(x - 30)} {n(y - 4.5)}h24"'
+                   f"{dash(track.style)}/>")
         out.append(text(x, y, track.name))
         x += len(track.name) * LETTER + 46
     return "".join(out)
@@ -271,7 +275,7 @@ def _unbroken(points: list) -> list[list]:
 
 def intervals(rows: list[Interval], *, key: str, title: str, desc: str, better: tuple[str, str] = ("", ""),
               width: int = 480) -> str:
-    """Ratios with their intervals on one logarithmic axis, against 1. better: what lies to the left and right."""
+    """Ratios with their intervals on one logarithmic axis, against 1. better: what lies left and right."""
     rows = [r for r in rows if all((finite(v) or 0) > 0 for v in (r.ratio, r.low, r.high))]
     low, high = _ends([1.0, *(v for r in rows for v in (r.low, r.high))])
     margin = max(high / low, 1.02) ** 0.06

@@ -55,12 +55,14 @@ def footnotes(shown: list[Column], groups: list[Figures]) -> list[str]:
     if "whole run" in remarks:
         out.append("whole run: there was no steady window, so ramp-up and the last stragglers are in it.")
     if "short" in remarks:
-        out.append("short: answers that ended by themselves before the length asked for; they are in no latency.")
+        out.append("short: answers that ended by themselves before the length asked for; they are in no "
+                   "latency.")
     if any(g.estimated for g in groups):
-        out.append("Estimated: the server did not count its tokens, so events with text were counted instead.")
+        out.append("Estimated: the server did not count its tokens, so events with text were counted.")
     several = [g.tokens_per_event for g in groups if (g.tokens_per_event or 0) > 1.05]
     if several:
-        out.append(f"An arrival brought up to {max(several):.2g} tokens, so a gap is not an inter-token latency.")
+        out.append(f"An event brought up to {max(several):.2g} tokens on average, so a gap is not an "
+                   "inter-token latency.")
     return out
 
 
@@ -76,7 +78,7 @@ def _percentile(over: str, p: int, spreads: list, scale: float) -> Column:
 
 
 def _tail(over: str, spreads: list, scale: float) -> Column:
-    """p99. Where all groups have too few values for one, the column is the maximum's; else the cell says so."""
+    """p99. Where no group has enough values for one, the column is the maximum's; else the cell says so."""
     ends = [tail(s) for s in spreads]
     kinds = {kind for kind, value in ends if value is not None}
     name = "max" if kinds == {"max"} else "p99"

@@ -1,7 +1,7 @@
 """Tokens per second, memory in use and GPU power on one time axis, from journal and telemetry.
 
-Long pauses (a run that was taken up again the next day) are cut out, and a run of any length becomes at most BINS
-steps.
+Long pauses (a run that was taken up again the next day) are cut out, and a run of any length becomes at most
+BINS steps.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def build(run: Run, groups: list[Figures]) -> Timeline | None:
     bins = math.ceil(axis.length / step)
     tokens = _tokens(groups, axis, step, bins)
     memory, held, power, seen = _telemetry(run, axis, step, bins)
-    out.panels.append(Panel("tokens per second", [Track("together", _points(tokens, step), 0, step, filled=True)]))
+    together = Track("together", _points(tokens, step), 0, step, filled=True)
+    out.panels.append(Panel("tokens per second", [together]))
     if any(v is not None for v in memory):
         tracks = [Track("in use", _points(memory, step), 5, step)]
         if any(v is not None for v in held):
@@ -120,7 +121,7 @@ def _tokens(groups: list[Figures], axis: Stretches, step: int, bins: int) -> lis
 
 
 def _telemetry(run: Run, axis: Stretches, step: int, bins: int) -> tuple[list, list, list, dict]:
-    """(memory in use and GPU processes' part of it in GiB, power in W) in each step, and what was seen at all."""
+    """(memory in use, GPU processes' part of it in GiB, power in W) in each step, and what was seen."""
     sums: list[dict[int, list[float]]] = [{}, {}, {}]
     seen = {"total": 0.0, "used": (), "held": (), "swap": (), "watts": (), "heat": (), "n": 0, "throttled": 0,
             "why": Counter()}
@@ -139,7 +140,7 @@ def _telemetry(run: Run, axis: Stretches, step: int, bins: int) -> tuple[list, l
 
 
 def _sample(row: dict, seen: dict) -> tuple:
-    """(GiB in use, GiB of GPU processes, W) of one line; `seen` takes extremes and doesn't grow with the run."""
+    """(GiB in use, GiB of GPU processes, W) of one line; `seen` doesn't grow with the run."""
     total, free = finite(row.get("mem_total")), finite(row.get("mem_available"))
     gpus = [g for g in row["gpus"] if isinstance(g, dict)] if isinstance(row.get("gpus"), list) else []
     used = total - free if total is not None and free is not None else None
@@ -178,15 +179,15 @@ def _said(seen: dict) -> list[str]:
     out = []
     if seen["used"]:
         held = f"; GPU processes held {size(seen['held'][1])} of it at most" if seen["held"] else ""
-        out.append(f"Memory in use (MemTotal − MemAvailable): {size(seen['used'][1])} of {size(seen['total'])} at "
-                   f"most{held}.")
+        most, total = size(seen["used"][1]), size(seen["total"])
+        out.append(f"Memory in use (MemTotal − MemAvailable): {most} of {total} at most{held}.")
     if seen["swap"] and seen["swap"][1] - seen["swap"][0] > 64 * 2**20:
-        out.append(f"Swap in use went from {size(seen['swap'][0])} to {size(seen['swap'][1])} while requests ran.")
+        out.append(f"Swap in use: between {size(seen['swap'][0])} and {size(seen['swap'][1])}.")
     if seen["watts"]:
         heat = f", {seen['heat'][1]:.0f} °C at most" if seen["heat"] else ""
         _, most, total, n = seen["watts"]
-        out.append(f"GPU: {total / n:.0f} W on average, {most:.0f} W at most{heat}. This is the GPU's rail, not the "
-                   "wall socket.")
+        out.append(f"GPU: {total / n:.0f} W on average, {most:.0f} W at most{heat}. This is the GPU's "
+                   "rail, not the wall socket.")
     elif seen["n"]:
         out.append("GPU power was not recorded: no NVIDIA GPU reported any.")
     if seen["throttled"]:

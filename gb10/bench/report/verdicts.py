@@ -23,7 +23,8 @@ def verdicts(meta: dict, groups: list[Figures]) -> list[str]:
     out, names = [], engines(meta)
     for endpoint in sorted({g.endpoint for g in groups}):
         out += _reached(names[endpoint], [g for g in groups if g.endpoint == endpoint and g.ok])
-    out += [plain(row["text"]) for row in meta.get("roofline") or () if isinstance(row, dict) and row.get("text")]
+    rooflines = [row for row in meta.get("roofline") or () if isinstance(row, dict) and row.get("text")]
+    out += [plain(row["text"]) for row in rooflines]
     out += _goodput(meta, groups)
     if not any(g.requests for g in groups):
         return ["No request has been sent yet: there are no figures."]
@@ -79,13 +80,13 @@ def alarms(meta: dict, groups: list[Figures], warnings=()) -> list[str]:
             kind, lag = tail(g.lag)
             out.append(f"The client was too slow with {name_of(groups, names, g)}: it read arrivals up to "
                        f"{about(lag / 1e3)} ms late ({kind}), more than {LAG_LIMIT:.0%} of the "
-                       f"{about(g.tpot.percentile(50) / 1e6)} ms between tokens. Its own delay may be part of the "
-                       "figures.")
+                       f"{about(g.tpot.percentile(50) / 1e6)} ms between tokens. Its own delay may be part "
+                       "of the figures.")
     return list(dict.fromkeys(out + [plain(w, 500) for w in warnings if w]))
 
 
 def notes(meta: dict, shown=()) -> list[str]:
-    """The sentences that the run wants to be shown, without those in `shown`; and whether it came to its end."""
+    """The sentences that the run wants shown, without those in `shown`; and whether it came to its end."""
     given = [plain(n, 500) for n in meta.get("notes") or () if n]
     if "ended" in meta and not meta["ended"]:
         given.append("The run has not come to its end: the figures are those of the requests that had.")

@@ -18,8 +18,8 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 def plain(value, most: int = 300) -> str:
     """Text from outside in one line: without control characters, and not endless; "" for None.
 
-    A terminal obeys control characters, a browser turns the writing round for others, and a half of a character
-    can't be written to a file at all.
+    A terminal obeys control characters, a browser turns the writing round for others, and a half of a
+    character can't be written to a file.
     """
     if value is None:
         return ""
