@@ -63,12 +63,11 @@ def left_to_do(cell: dict, done: set[int], ended: bool, spent: float, turns: int
 class Campaign:
     """One run. `execute` returns the Run; `interrupted` tells whether a person stopped it."""
 
-    def __init__(self, o, endpoints: list[Endpoint], view: live_views.Plain):
-        self.o, self.endpoints, self.view = o, endpoints, view
+    def __init__(self, o, endpoints: list[Endpoint], worker: Worker, view: live_views.Silent):
+        self.o, self.endpoints, self._worker, self.view = o, endpoints, worker, view
         self.interrupted = False
         self.trouble = ""
         self.groups: list[Figures] = []
-        self._worker: Worker | None = None
 
     # ------------------------------------------------------------ the whole
 
@@ -76,19 +75,18 @@ class Campaign:
         """Measure. run: one to go on with. Raises WorkFailed when nothing could be measured at all."""
         before = self._catch_ctrl_c()
         try:
-            with Worker() as self._worker:
-                salt = int(run.meta["salt"]) if run else int.from_bytes(os.urandom(8), "big")
-                for e in self.endpoints:
-                    e.prepare(self.o, self._worker, salt)
-                    self.view.note(prepared(e, self.o))
-                if run is None:
-                    run = Run.create(self._meta(salt), home() if self.o.results is None else _path(self.o.results))
-                    todo = {c["cell"]: whole(c) for c in run.meta["cells"]}
-                else:
-                    todo = self._resume(run)
-                self.view.note(announcement(run.meta["cells"], self.endpoints, self.o, todo))
-                with Telemetry(run.telemetry) as telemetry:
-                    self._cells(run, todo, salt, telemetry)
+            salt = int(run.meta["salt"]) if run else int.from_bytes(os.urandom(8), "big")
+            for e in self.endpoints:
+                e.prepare(self.o, self._worker, salt)
+                self.view.note(prepared(e, self.o))
+            if run is None:
+                run = Run.create(self._meta(salt), home() if self.o.results is None else _path(self.o.results))
+                todo = {c["cell"]: whole(c) for c in run.meta["cells"]}
+            else:
+                todo = self._resume(run)
+            self.view.note(announcement(run.meta["cells"], self.endpoints, self.o, todo))
+            with Telemetry(run.telemetry) as telemetry:
+                self._cells(run, todo, salt, telemetry)
         finally:
             self._restore_ctrl_c(before)
             self.view.close()
@@ -190,7 +188,7 @@ class Campaign:
             return None
 
         def stop(number, frame):
-            if self.interrupted or self._worker is None:
+            if self.interrupted:
                 raise KeyboardInterrupt
             self.interrupted = True
             self._worker.stop()
@@ -233,6 +231,9 @@ def whole(cell: dict) -> dict:
 def prepared(e: Endpoint, o) -> str:
     """What the warm-up found out."""
     row = e.first
+    if row.get("err"):
+        return (f"{e.engine} at {e.target.url}, {e.model}: the warm-up request failed ({row['err']}: {row.get('why', 'no reason given')}); "
+                "measured all the same.")
     out = f"{e.engine} at {e.target.url} serves {e.model}: prompt {row.get('isl', '?')} tokens"
     if e.prompt_tokens is not None:
         out = f"{e.engine} at {e.target.url} serves {e.model}: prompt {e.prompt_tokens} tokens (asked: {o.prompt_tokens})"

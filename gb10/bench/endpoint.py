@@ -9,16 +9,18 @@ from gb10.bench.spec import Spec
 from gb10.bench.target import APIS, Target
 from gb10.bench.worker import Worker
 from gb10.endpoints import UNKNOWN
-from gb10.errors import UserError, WorkFailed
+from gb10.errors import CourseError, UserError, WorkFailed
 
+KEY = ("http_401", "http_403")
+WRONG = (*KEY, "http_400", "http_404", "http_405", "http_413", "http_422")
 WORDS = 64                       # of filler, where no length is asked for
 
 
 class Endpoint:
     """One server and one of its models; `prepare` talks to it until a request of the wished kind works."""
 
-    def __init__(self, target: Target, key: str | None, engine: str = ""):
-        self.target, self.key, self.engine = target, key, engine
+    def __init__(self, target: Target, key: str | None, key_env: str = "GB10_API_KEY"):
+        self.target, self.key, self.key_env, self.engine = target, key, key_env, ""
         self.model, self.models, self.version = "", [], None
         self.refused: list[str] = []
         self.prompt, self.prompt_tokens = "", None
@@ -29,10 +31,10 @@ class Endpoint:
         """Ask which models there are. Raises UserError when it has none of the wished name, WorkFailed when it isn't up."""
         try:
             self.models, self.engine = probe.identify(self.target, self.key)
-        except WorkFailed:
+        except CourseError:
             if model is None:
                 raise
-            self.models = []             # some servers list nothing; the first request will tell whether it's up
+            self.models = []             # some servers list nothing; the first request will tell what is wrong, if anything is
         if model is not None and self.models and model not in self.models:
             raise UserError(f"{self.target.url} does not serve {model}; it serves {', '.join(self.models[:8])}.")
         self.model = model or self.models[0]
@@ -50,8 +52,8 @@ class Endpoint:
                                           todo=[(0, 1)], concurrency=1, turns=1, asked=None, nonce=not o.warm)
             count[0] += 1
             got = worker.run(spec)
-            if not got["rows"]:
-                raise WorkFailed("stopped during the warm-up" if got["cancelled"] else "the warm-up request came to nothing")
+            if got["cancelled"]:
+                raise KeyboardInterrupt
             return got["rows"][0]
 
         self.first, self.refused = fields.settle(ask, self.engine)
@@ -76,9 +78,11 @@ class Endpoint:
                            temperature=o.temperature, extra=o.extra, without=without)
 
     def _must_work(self, row: dict) -> None:
-        if row.get("err"):
-            why = row.get("why") or row["err"]
-            raise WorkFailed(f"a first request to {self.target.url} failed ({row['err']}): {why}")
+        """A server that isn't there, or calls the request wrong, won't do better with many; one that fails may."""
+        error, why = row.get("err", ""), row.get("why") or "it does not say why"
+        if error in ("connect", *WRONG):
+            raise WorkFailed(f"a first request to {self.target.url} failed ({error.replace('_', ' ').upper()}): {why}" +
+                             (f". The key comes from {self.key_env}, which is {'set' if self.key else 'not set'}." if error in KEY else ""))
 
     def spec(self, o, salt: int) -> Spec:
         """What all cells of this endpoint share."""

@@ -476,7 +476,7 @@ class Load:
                     self._gap_ns = (reads[-1][2] - reads[0][2]) // (len(reads) - 1)
                 if now - flight.heard > TELL_NS:
                     self._settled.append(flight)         # quiet, and perhaps at its end in an unusual way
-            if now - flight.heard > stall:
+            if now - flight.heard > stall and flight.response.status:
                 kind, why = "stall", f"nothing came for {self.spec.stall_s:g} s"
             elif now - flight.send > total:
                 kind, why = "timeout", f"not finished after {self.spec.timeout_s:g} s"

@@ -73,7 +73,7 @@ def endpoints(o) -> list:
         raise UserError(f"{len(models)} models for {len(urls)} servers: name one for each, in their order, or one for all.")
     out = []
     for i, url in enumerate(urls):
-        e = Endpoint(parse(url), o.key)
+        e = Endpoint(parse(url), o.key, o.key_env)
         e.identify(models[i] if len(models) > 1 else models[0] if models else None)
         out.append(e)
     places = [(e.target, e.model) for e in out]
@@ -83,12 +83,14 @@ def endpoints(o) -> list:
 
 
 def measure(o, run=None) -> int:
-    from gb10.bench import live
-    from gb10.bench.campaign import Campaign
+    from gb10.bench.worker import Worker
 
-    found = endpoints(o)
-    campaign = Campaign(o, found, live.view(o.quiet))
-    run = campaign.execute(run)
+    with Worker() as worker:             # it starts while the servers are asked who they are
+        from gb10.bench import live
+        from gb10.bench.campaign import Campaign
+
+        campaign = Campaign(o, endpoints(o), worker, live.view(o.quiet))
+        run = campaign.execute(run)
     code = show(o, run, groups=campaign.groups)
     return 130 if campaign.interrupted else 1 if campaign.trouble else code
 

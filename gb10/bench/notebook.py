@@ -36,6 +36,7 @@ def measure(url: str | list[str], *, model: str | list[str] | None = None, concu
     """
     from gb10.bench import live, main
     from gb10.bench.campaign import Campaign
+    from gb10.bench.worker import Worker
 
     o = defaults()
     o.url, o.model = ([v] if isinstance(v, str) else v for v in (url, model))
@@ -50,8 +51,8 @@ def measure(url: str | list[str], *, model: str | list[str] | None = None, concu
             value = json.dumps(value)
         setattr(o, name, value if name != "rate" or value is None else str(value))
     options.check(o)
-    found = main.endpoints(o)
-    return Result(Campaign(o, found, live.view(quiet)).execute())
+    with Worker() as worker:
+        return Result(Campaign(o, main.endpoints(o), worker, live.view(quiet)).execute())
 
 
 def load(name: str | None = None, under=None) -> Result:

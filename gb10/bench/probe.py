@@ -326,4 +326,4 @@ def _published(text: str, port: int) -> bool:
     if not (near and arrow and inside.endswith("/tcp")):
         return False
     first, _, last = numbers.partition("-")
-    return (last or first).isdigit() and int(first) <= port <= int(last or first)
+    return first.isdigit() and (last or first).isdigit() and int(first) <= port <= int(last or first)
