@@ -23,9 +23,14 @@ from gb10.bench.sse import Events
 TEXTS = ("content", "reasoning_content", "reasoning")     # of a delta; "text" of a choice is the completions API's
 REASONING = ("reasoning_content", "reasoning")
 PLAIN_LIMIT = 65_536             # bytes kept of a body that is no event stream
-# a usage at the very end of an event, and of its chunk
-_COUNTED = re.compile(rb'"usage":\s?\{(?:[^{}]|\{[^{}]*\})*?"completion_tokens":\s?(\d+)(?:[^{}]|\{[^{}]*\})*\}\}(?:\n\n\r\n)?')
-_PLAIN_TEXT = re.compile(rb'[^"\\]+')
+# a usage at the very end of an event, and of its chunk: whole numbers, null, and objects of those
+_NUMBER = rb"(?:0|[1-9]\d{0,11})"
+_PLAIN_PAIR = rb'"[a-z_]+": ?(?:' + _NUMBER + rb"|null)"
+_PAIR = rb"(?:" + _PLAIN_PAIR + rb'|"[a-z_]+": ?\{(?:' + _PLAIN_PAIR + rb"(?:, ?" + _PLAIN_PAIR + rb")*)?\})"
+_COUNTED = re.compile(rb'"usage": ?\{(?:' + _PAIR + rb', ?)*?"completion_tokens": ?(' + _NUMBER + rb")(?:, ?" + _PAIR + rb")*\}\}"
+                      rb"(?:\n\n\r\n)?")
+_PLAIN_TEXT = re.compile(rb'[^"\\\x00-\x1f]+')
+_NOT_PLAIN = re.compile(rb'["\\\x00-\x1f]')      # what may not stand as it is in a text, or could mean something else
 
 
 class Answer:
@@ -195,7 +200,7 @@ class Answer:
         """
         before, behind = b"\r\ndata: " + self._before, self._behind + (b"" if self._with_usage else b"\n\n\r\n")
         skip, drop = len(before), len(behind)
-        times, nows, unpack, start_at = self.times, self.nows, STAMP.unpack_from, at
+        times, nows, unpack, not_plain, start_at = self.times, self.nows, STAMP.unpack_from, _NOT_PLAIN.search, at
         counted, t = None, 0
         for data, stamp, now in reads[at:] if at else reads:
             start, end = data.find(before, 1, skip + 10), len(data)
@@ -206,8 +211,7 @@ class Answer:
                     break
             stop = end - drop
             begin = start + skip
-            if start < 0 or stop <= begin or not data.endswith(behind, begin, end) \
-                    or data.find(b'"', begin, stop) >= 0 or data.find(b"\\", begin, stop) >= 0:
+            if start < 0 or stop <= begin or not data.endswith(behind, begin, end) or not_plain(data, begin, stop):
                 break
             try:
                 if int(data[:start], 16) != len(data) - start - 4:
@@ -249,9 +253,9 @@ class Answer:
 
 
 def _json(payload: bytes):
-    """The value, or None for whatever is no JSON (too deep and not UTF-8 included)."""
+    """The value, or None for whatever is no JSON (too deep included). An event stream is UTF-8, faults in it are passed over."""
     try:
-        return json.loads(payload)
+        return json.loads(payload.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
 

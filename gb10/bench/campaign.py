@@ -6,19 +6,20 @@ import os
 import signal
 import threading
 from datetime import UTC
-from time import time
+from time import sleep, time
 
 from gb10.bench import live as live_views
 from gb10.bench.endpoint import Endpoint
 from gb10.bench.figures import Figures
 from gb10.bench.journal import Run, home
-from gb10.bench.summary import figures
-from gb10.bench.telemetry import Telemetry
+from gb10.bench.summary import BROKEN, broken, figures
+from gb10.bench.telemetry import Telemetry, idle_power
 from gb10.bench.worker import Worker
 from gb10.endpoints import UNKNOWN
 from gb10.errors import UserError, WorkFailed
 
 BLOCKS = 6                       # of each engine in a comparison, in the order A B B A A B B A …
+REST_S = 1.5                     # after the last request, before the GPU's idle power is read, and while it is
 ENDLESS = 1 << 40                # requests, where seconds are the limit
 
 
@@ -73,6 +74,7 @@ class Campaign:
 
     def execute(self, run: Run | None = None) -> Run:
         """Measure. run: one to go on with. Raises WorkFailed when nothing could be measured at all."""
+        todo = self._left(run) if run else {}
         before = self._catch_ctrl_c()
         try:
             salt = int(run.meta["salt"]) if run else int.from_bytes(os.urandom(8), "big")
@@ -83,17 +85,26 @@ class Campaign:
                 run = Run.create(self._meta(salt), home() if self.o.results is None else _path(self.o.results))
                 todo = {c["cell"]: whole(c) for c in run.meta["cells"]}
             else:
-                todo = self._resume(run)
+                run.mend()
+                run.append({"k": "resume", "unix": time()})
             self.view.note(announcement(run.meta["cells"], self.endpoints, self.o, todo))
             with Telemetry(run.telemetry) as telemetry:
                 self._cells(run, todo, salt, telemetry)
+        except WorkFailed:
+            if self.interrupted:                          # before there was anything to report
+                raise KeyboardInterrupt from None
+            raise
         finally:
             self._restore_ctrl_c(before)
             self.view.close()
         run.meta["ended"] = now_text()
         self.groups = figures(run)
         self._learn(run)
-        run.save()
+        try:
+            run.save()
+        except WorkFailed as e:                           # the figures are there all the same
+            self.trouble = self.trouble or e.message
+            run.meta["notes"].append(e.message)
         return run
 
     def _cells(self, run: Run, todo: dict, salt: int, telemetry: Telemetry) -> None:
@@ -107,13 +118,14 @@ class Campaign:
                 cell=cell["cell"], name=run.id, todo=work["todo"], seconds=work["seconds"], concurrency=cell["concurrency"],
                 least=cell["concurrency"] + 1 if cell["seconds"] else 0, rate=cell["rate"], poisson=cell["poisson"], journal=str(run.journal))
             self.view.cell(cell, endpoint)
-            run.append({"k": "start", "cell": cell["cell"], "unix": time()})
             try:
+                run.append({"k": "start", "cell": cell["cell"], "unix": time()})
                 done = self._worker.run(spec, lambda row: self.view.progress(row, telemetry.last))
+                run.append({"k": "stopped" if done["cancelled"] else "end", "cell": cell["cell"]} | done)
             except WorkFailed as e:
-                self.trouble = e.message
+                if not self.interrupted:
+                    self.trouble = e.message
                 return
-            run.append({"k": "end", "cell": cell["cell"]} | done if not done["cancelled"] else {"k": "stopped", "cell": cell["cell"]})
             self.view.cell_done(cell, done)
             if done["gave_up"]:
                 failed.add(cell["endpoint"])
@@ -151,25 +163,30 @@ class Campaign:
             facts["quantization"] = probe.quantization(e.target, e.model, e.key) if e.engine == "Ollama" else None
             if e.target.loopback:
                 facts["image"] = facts["image"] or probe.image_of(e.target.port)
+        if run.meta["machine"]["gpus"] and any(e.target.loopback for e in self.endpoints) and not self.interrupted:
+            sleep(REST_S)                                 # with the model loaded and nothing to do: what the work came on top of
+            run.meta["idle_w"] = idle_power(REST_S)
         if self.trouble:
             run.meta["notes"].append(self.trouble)
         run.meta["roofline"] = rooflines(run, self.groups, self.o.machine, self.o.roofline_model)
 
-    def _resume(self, run: Run) -> dict:
-        """Cells of a run that was interrupted -> what they still have to do."""
+    def _left(self, run: Run) -> dict:
+        """Cells of a run that was interrupted -> what they still have to do. Changes nothing; raises UserError."""
+        figures(run)                                      # refuses what was not written by this benchmark
         done: dict[int, set[int]] = {}
         ended, started, spent = set(), {}, {}
-        for row in run.rows():
-            cell = row.get("cell")
-            if row["k"] == "req":
-                done.setdefault(cell, set()).add(row["i"])
-                started[cell] = max(started.get(cell, 0), row["send"] + row["end"] if row.get("send") is not None else 0)
-            elif row["k"] == "start":
-                spent[cell] = spent.get(cell, 0) + started.pop(cell, 0)
-            elif row["k"] == "end":
-                ended.add(cell)
-        run.mend()
-        run.append({"k": "resume", "unix": time()})
+        try:
+            for row in run.rows():
+                cell, kind = row.get("cell"), row.get("k")
+                if kind == "req":
+                    done.setdefault(cell, set()).add(row["i"])
+                    started[cell] = max(started.get(cell, 0), row["send"] + row["end"] if row.get("send") is not None else 0)
+                elif kind == "start":
+                    spent[cell] = spent.get(cell, 0) + started.pop(cell, 0)
+                elif kind == "end" and not row.get("gave_up"):
+                    ended.add(cell)
+        except BROKEN as e:
+            raise broken(run, e) from e
         out = {}
         for c in run.meta["cells"]:
             used = (spent.get(c["cell"], 0) + started.get(c["cell"], 0)) / 1e6

@@ -91,7 +91,7 @@ class Response:
     def _parse_head(self, head: bytes) -> None:
         lines = head.decode("latin-1").split("\r\n")
         version, _, rest = lines[0].partition(" ")
-        if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
+        if not version.startswith("HTTP/1.") or not (rest[:3].isdigit() and rest[:3].isascii()):
             raise NotHttp(f"the answer does not begin like HTTP: {lines[0][:40]!r}")
         self.status, self.headers = int(rest[:3]), {}
         for line in lines[1:]:
@@ -100,7 +100,7 @@ class Response:
 
     @staticmethod
     def _natural(text: str) -> int:
-        if not text.isdigit():
+        if not (text.isdigit() and text.isascii() and len(text) < 20):
             raise NotHttp(f"Content-Length is {text[:40]!r}")
         return int(text)
 

@@ -75,17 +75,24 @@ class Run:
     def save(self) -> None:
         """Write meta.json anew, whole or not at all."""
         partial = self.folder / f".{META}.{os.getpid()}"
-        partial.write_text(json.dumps(self.meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, self.folder / META)
+        try:
+            partial.write_text(json.dumps(self.meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            os.replace(partial, self.folder / META)
+        except OSError as e:
+            partial.unlink(missing_ok=True)
+            raise WorkFailed(f"{self.folder / META} can't be written ({e.strerror}).") from e
 
     def append(self, row: dict) -> None:
         append(self.journal, row)
 
     def mend(self) -> None:
         """Before appending to a run that was killed: end the line it may have been killed in."""
-        with open(self.journal, "rb+") as f:
-            if f.seek(0, os.SEEK_END) and (f.seek(-1, os.SEEK_END), f.read(1))[1] != b"\n":
-                f.write(b"\n")
+        try:
+            with open(self.journal, "rb+") as f:
+                if f.seek(0, os.SEEK_END) and (f.seek(-1, os.SEEK_END), f.read(1))[1] != b"\n":
+                    f.write(b"\n")
+        except OSError as e:
+            raise WorkFailed(f"{self.journal} can't be written ({e.strerror}).") from e
 
     # ------------------------------------------------------------ reading
 
@@ -100,16 +107,15 @@ class Run:
             meta = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{folder} is no run: it has no {META}. './course bench --report' lists the runs.") from None
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, RecursionError) as e:
             raise UserError(f"{path} can't be read ({getattr(e, 'strerror', None) or 'not JSON'}); it was left as it is.") from e
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise UserError(f"{path} was not written by this benchmark; it was left as it is.")
         if meta.get("version") != VERSION:
             raise UserError(f"{path} is of version {meta.get('version')} of the format, and this program reads version {VERSION}; it "
                             "was left as it is.")
-        for key, kind in (("id", str), ("cells", list), ("endpoints", list), ("workload", dict)):
-            if not isinstance(meta.get(key), kind):
-                raise UserError(f"{path} lacks '{key}'; it was left as it is.")
+        if lacks := _lacks(meta):
+            raise UserError(f"{path} lacks {lacks}; it was left as it is.")
         return cls(folder, meta)
 
     def rows(self) -> Iterator[dict]:
@@ -122,13 +128,40 @@ class Run:
             yield from rows(self.telemetry)
 
 
+# What is read without asking whether it is there; a cell's endpoint must be one of those listed.
+_NEEDED = {"id": str, "cells": list, "endpoints": list, "workload": dict}
+_NEEDED_IN = {"endpoints": {"engine": str, "model": str, "url": str}, "cells": {"cell": int, "endpoint": int, "concurrency": int}}
+
+
+def _lacks(meta: dict) -> str:
+    """What a meta file must say and this one does not; "" for a sound one."""
+    for key, kind in _NEEDED.items():
+        if not isinstance(meta.get(key), kind):
+            return f"'{key}'"
+    for name, keys in _NEEDED_IN.items():
+        for row in meta[name]:
+            for key, kind in keys.items():
+                if not (isinstance(row, dict) and isinstance(row.get(key), kind)):
+                    return f"'{key}' in one of its {name}"
+    if not isinstance(meta["workload"].get("max_tokens"), int):
+        return "'max_tokens' in its workload"
+    if not all(0 <= cell["endpoint"] < len(meta["endpoints"]) for cell in meta["cells"]):
+        return "an endpoint that one of its cells names"
+    return "" if meta["endpoints"] else "an endpoint"
+
+
 def append(path: Path, row: dict) -> None:
-    """One line at the end of a file, in one write."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    """One line at the end of a file, in one write. Raises WorkFailed."""
+    data = json.dumps(row, separators=(",", ":")).encode() + b"\n"
     try:
-        os.write(fd, json.dumps(row, separators=(",", ":")).encode() + b"\n")
-    finally:
-        os.close(fd)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            while data:
+                data = data[os.write(fd, data):]
+        finally:
+            os.close(fd)
+    except OSError as e:
+        raise WorkFailed(f"{path} can't be written ({e.strerror}).") from e
 
 
 def rows(path: Path) -> Iterator[dict]:
@@ -174,7 +207,7 @@ def find(name: str | None, under: Path | None = None) -> Run:
         raise UserError(f"there is no run under {under or home()} yet: make one with ./course bench --engine vllm, for instance.")
     if not name or name in ("last", "latest"):
         return known[0]
-    if name.isdigit() and 1 <= int(name) <= len(known):
+    if name.isdecimal() and 1 <= int(name) <= len(known):
         return known[int(name) - 1]
     fitting = [r for r in known if name in r.id]
     if len(fitting) == 1:

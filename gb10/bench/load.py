@@ -51,6 +51,8 @@ class Load:
 
     def __init__(self, spec, write, tell=lambda row: None, stop=lambda: False):
         self.spec, self._write, self._tell, self._stop = spec, write, tell, stop
+        self._addresses = list(spec.addresses)  # the one that took the last connection first
+        self._key = spec.headers.get("Authorization", "").removeprefix("Bearer ")
         self._offset = Offset()
         self._way = way(bool(spec.tls), spec.stamps)
         self._tls = None
@@ -128,7 +130,7 @@ class Load:
         end = monotonic_ns() + CONNECT_S * 1000 * MS
         while self._connecting and monotonic_ns() < end and not self._stop():
             for fd, _ in self._poll.poll(0.1):
-                self._on_connecting(*self._wires[fd])
+                self._on_other(fd)
         for wire, _ in [w for w in self._wires.values() if not w[0].open]:
             self._drop(wire)
             self._connecting -= 1
@@ -200,15 +202,16 @@ class Load:
 
     # ------------------------------------------------------------ connections
 
-    def _connect(self, flight: Flight | None) -> None:
-        """Open a connection; `flight` is sent on it as soon as it is open."""
-        refusal = ""
-        for family, address in self.spec.addresses:
+    def _connect(self, flight: Flight | None, addresses: list | None = None) -> None:
+        """Open a connection to the first of the addresses that takes one; `flight` is sent on it as soon as it is open."""
+        refusal, addresses = "", addresses or self._addresses
+        for n, (family, address) in enumerate(addresses):
             try:
                 wire = Wire(family, address, self._way, self._tls)
             except OSError as e:
                 refusal = _reason(e)
                 continue
+            wire.addresses = addresses[n:]
             self._wires[wire.fd] = (wire, flight)
             self._poll.register(wire.fd, IN | OUT)
             self._connecting += 1
@@ -218,20 +221,31 @@ class Load:
     def _on_connecting(self, wire: Wire, flight: Flight | None) -> None:
         try:
             if not wire.progress():
+                self._poll.modify(wire.fd, OUT if wire.wants_to_write else IN)     # the handshake goes on
                 return
         except OSError as e:
-            self._connecting -= 1
-            self._drop(wire)
-            self._refuse(flight, _reason(e))
+            self._failed(wire, flight, _reason(e))
             return
         self._connecting -= 1
         self._refused = 0
+        if wire.addresses[0] != self._addresses[0]:
+            self._addresses.remove(wire.addresses[0])
+            self._addresses.insert(0, wire.addresses[0])
         self._poll.modify(wire.fd, IN)
         if flight is None:
             self._wires[wire.fd] = (wire, None)
             self._idle.append(wire)
         else:
             self._launch(wire, flight)
+
+    def _failed(self, wire: Wire, flight: Flight | None, reason: str) -> None:
+        """This connection did not come about: the host's next address, if it has one."""
+        self._connecting -= 1
+        self._drop(wire)
+        if wire.addresses[1:]:
+            self._connect(flight, wire.addresses[1:])
+        else:
+            self._refuse(flight, reason)
 
     def _refuse(self, flight: Flight | None, reason: str) -> None:
         self._refused += 1
@@ -265,7 +279,7 @@ class Load:
             return False
         built = 0
         while built < most and len(self._ready) < PREPARED and (not self._ready or self._ready_bytes < PREPARED_BYTES):
-            number = self._pace.next(monotonic_ns() - self.zero if self.zero else 0)
+            number = self._pace.next()
             if number is None:
                 break
             body = self._requests.single(number)
@@ -278,15 +292,16 @@ class Load:
         """Closed loop: this slot sends its next request."""
         if self.gave_up or self.cancelled:
             return
+        since = monotonic_ns() - self.zero
         if self.spec.turns > 1:
-            number = self._pace.next(monotonic_ns() - self.zero)
-            if number is None:
+            number = self._pace.next()
+            if number is None or not self._pace.start(since):
                 return
             flight = Flight(number * self.spec.turns, slot, 0, keep_text=True)
             flight.conversation = self._requests.conversation(number)
             flight.body = flight.conversation.request(0)
         else:
-            if not self._ready and not self._prepare(1):
+            if (not self._ready and not self._prepare(1)) or not self._pace.start(since):
                 return
             number, body = self._ready.popleft()
             self._ready_bytes -= len(body)
@@ -310,7 +325,7 @@ class Load:
             self._waiting.append(flight)
         while self._waiting and len(self._flights) + self._connecting < self.spec.concurrency:
             self._fly(self._waiting.popleft())
-        if self._more() and not self._idle and len(self._wires) < self.spec.concurrency and self._connecting < 2:
+        if self._more() and not self._idle and not self._refused and len(self._wires) < self.spec.concurrency and self._connecting < 2:
             self._connect(None)                      # one in reserve, so that the next finds it open
 
     def _fly(self, flight: Flight) -> None:
@@ -340,8 +355,9 @@ class Load:
             else:
                 if flight.sent:
                     self._poll.modify(wire.fd, IN)
-        except OSError as e:
-            self._broken(wire, flight, _reason(e))
+        except OSError:                              # why, or what the server answered before it closed, reading will tell
+            sent = len(body)
+            self._poll.modify(wire.fd, IN)
         flight.sent = sent
 
     # ------------------------------------------------------------ receiving
@@ -358,8 +374,6 @@ class Load:
         else:
             if flight.sent < len(flight.body):
                 self._push(wire, flight)
-            if flight not in self._flights:
-                return
             try:
                 got = wire.read()
             except OSError as e:
@@ -397,7 +411,8 @@ class Load:
                 self._broken(flight.wire, flight, "the server closed the connection")
         elif answer.plain is not None and len(answer.plain) >= PLAIN_LIMIT:
             self._drop(flight.wire)
-            self._end(flight, "protocol", "a long answer that is no event stream")
+            answer.close(flight.heard, flight.heard)
+            self._end(flight, *(flight.verdict(None) if response.status != 200 else ("protocol", "a long answer that is no event stream")))
         elif self._way == "kernel" and response.between_chunks and flight.sent == len(flight.body):
             # from here on the end shows in the last bytes of a read: no need to look into each
             self._lanes[flight.wire.fd] = (flight.wire.sock.recvmsg, flight)
@@ -424,11 +439,8 @@ class Load:
             flight.again()
             self._connect(flight)
             return
-        if flight.answer.done or flight.answer.finish is not None:
-            error, detail = flight.verdict(self.spec.asked)
-        else:
-            error, detail = "truncated", reason
-        self._end(flight, error, detail)
+        error, detail = flight.verdict(self.spec.asked) if flight.response.head_done else ("truncated", "")
+        self._end(flight, error, reason if error == "truncated" else detail)
 
     def _end(self, flight: Flight, error: str, detail: str = "", end: int = 0) -> None:
         """A request is over, well or not. Its slot goes on at once; the line about it is written when there is time."""
@@ -454,6 +466,8 @@ class Load:
         stamps = self._way
         if stamps == "kernel" and flight.send and flight.epoch != self._offset.epoch:
             stamps = "stepped"
+        if self._key:
+            detail = detail.replace(self._key, "…")      # some servers repeat the key that they refuse
         row = flight.line(self.zero, self.spec.cell, error, detail, end, stamps)
         self._write(row)
         self.done += 1
@@ -486,9 +500,7 @@ class Load:
             self._end(flight, kind, why)
         for wire, flight in list(self._wires.values()):
             if not wire.open and now - wire.connect_ns > CONNECT_S * 1000 * MS:
-                self._connecting -= 1
-                self._drop(wire)
-                self._refuse(flight, f"no connection after {CONNECT_S} s")
+                self._failed(wire, flight, f"no connection after {CONNECT_S} s")
         self._tell({"done": self.done, "errors": self.errors, "in_flight": len(self._flights), "pieces": self.pieces,
                     "tokens": self.tokens, "t": (now - self.zero) / 1e9, "recent": list(self._recent)})
 

@@ -17,7 +17,7 @@ import sys
 
 from gb10.bench.load import Load
 from gb10.bench.spec import Spec
-from gb10.errors import CourseError
+from gb10.errors import CourseError, WorkFailed
 
 
 def main() -> None:
@@ -28,15 +28,16 @@ def main() -> None:
         line, buffer = _line(stdin, buffer)
         if not line:
             return
-        spec, rows = Spec.from_json(line), []
-        file = os.open(spec.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) if spec.journal else None
+        spec, rows, file = Spec.from_json(line), [], None
         try:
+            if spec.journal:
+                file = os.open(spec.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             write = rows.append if file is None else lambda row, file=file: _append(file, row)
             load = Load(spec, write, lambda row: _say({"p": row}), lambda: _closed(stdin))
             done = load.run()
             _say({"done": done | ({"rows": rows} if file is None else {})})
         except OSError as e:
-            _say({"failed": f"{e.strerror or e}" + (f": {e.filename}" if e.filename else "")})
+            _say({"failed": f"the load process can't go on ({e.strerror or e}" + (f": {e.filename}" if e.filename else "") + ")."})
         except CourseError as e:
             _say({"failed": e.message})
         finally:
@@ -62,8 +63,11 @@ def _closed(stdin: int) -> bool:
 def _append(file: int, row: dict) -> None:
     """One line, whole or not at all as far as the system allows: a single write to a file opened for appending."""
     data = json.dumps(row, separators=(",", ":")).encode() + b"\n"
-    while data:
-        data = data[os.write(file, data):]
+    try:
+        while data:
+            data = data[os.write(file, data):]
+    except OSError as e:
+        raise WorkFailed(f"the journal can't be written ({e.strerror}); what had finished before is in it.") from e
 
 
 def _say(row: dict) -> None:

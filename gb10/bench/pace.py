@@ -18,14 +18,16 @@ class Closed:
         self._seconds, self._least = seconds, least
         self.started = 0
 
-    def next(self, since_start_ns: int) -> int | None:
-        """The number of the request to send now, None when none is left."""
+    def next(self) -> int | None:
+        """The number of the next request to be built, None when none is left."""
+        return next(self._numbers, None)
+
+    def start(self, since_start_ns: int) -> bool:
+        """May a request start now? If so it counts as started."""
         if self._seconds is not None and self.started >= self._least and since_start_ns > self._seconds * 1e9:
-            return None
-        number = next(self._numbers, None)
-        if number is not None:
-            self.started += 1
-        return number
+            return False
+        self.started += 1
+        return True
 
 
 class Open:

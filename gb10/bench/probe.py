@@ -245,7 +245,8 @@ def quantization(target: Target, model: str, key: str | None = None, timeout: fl
     try:
         for row in told["models"]:
             if model in (row.get("model"), row.get("name")):
-                return str(row["details"]["quantization_level"]).lower() or None
+                said = str(row["details"]["quantization_level"]).lower()
+                return said if said not in ("", "unknown") else None
     except (KeyError, TypeError, AttributeError):
         pass
     return None

@@ -199,7 +199,7 @@ def _machine(name: str | None, bandwidth: float | None, here):
         here = detect()
     if here.unified_memory:
         return catalog.machine("gb10")
-    if False:                              # lesson 1 measures the CPU's memory, not the GPU's
+    if here.gpus:                              # lesson 1 measures the CPU's memory, not the GPU's
         known = ", ".join(list(catalog.machines())[:6])
         raise ValueError(f"which machine of the catalogue has this {here.gpus[0].name} is not known: name "
                          f"it with --machine ({known}, …).")

@@ -7,6 +7,13 @@ from gb10.bench.journal import Run
 from gb10.errors import UserError
 
 
+BROKEN = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)      # what lines of another kind bring about
+
+
+def broken(run: Run, e: Exception) -> UserError:
+    return UserError(f"{run.journal} holds lines that this benchmark does not write ({type(e).__name__}: {e}); it was left as it is.")
+
+
 def figures(run: Run) -> list[Figures]:
     """The groups of a run: one for each endpoint and concurrency (or rate), in the order in which they were planned.
 
@@ -26,9 +33,8 @@ def figures(run: Run) -> list[Figures]:
             group.settle()
         for row, segment in _placed(run, of_cell, first=False):
             of_cell[row["cell"]].count(row, segment)
-    except (KeyError, TypeError, AttributeError, ValueError) as e:
-        raise UserError(f"{run.journal} holds lines that this benchmark does not write ({type(e).__name__}: {e}); it was left as "
-                        "it is.") from e
+    except BROKEN as e:
+        raise broken(run, e) from e
     return list(groups.values())
 
 

@@ -18,8 +18,8 @@ isn't in it). mem_procs is the part of it that the GPU's processes declare.
 Power is that of the GPU's rail, never of the wall: a Spark draws 60 to 90 W there while its GPU says 33 to
 50.
 
-Cost of a sample: 0.25 ms of CPU without GPU (measured at 5 Hz on 2 x86-64 vCPUs: 0.13 % of a core); NVML
-comes on top. `cost_ms` is what it was on this machine in this run.
+Cost of a sample without a GPU: 0.23 to 0.33 ms of CPU at 5 Hz (2 x86-64 vCPUs, caches cold by then; 0.03 ms
+when called in a row), 0.15 % of a core. NVML comes on top; `cost_ms` says what it was in this run.
 """
 
 from __future__ import annotations

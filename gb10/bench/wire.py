@@ -22,13 +22,15 @@ KERNEL_STAMPS = sys.platform == "linux"
 class Wire:
     """A connection. `read` and `write` return None when they would have to wait, and raise OSError when it broke."""
 
-    __slots__ = ("_clean", "_handshaking", "_recv", "_send", "connect_ns", "fd", "open", "sock", "stamps", "used")
+    __slots__ = ("_clean", "_handshaking", "_recv", "_send", "addresses", "connect_ns", "fd", "open", "sock", "stamps", "used",
+                 "wants_to_write")
 
     def __init__(self, family: int, address: tuple, stamps: str, tls=None):
         """tls: (ssl context, host name) or None. Starts connecting."""
         self._clean = (BlockingIOError, InterruptedError)
-        self._handshaking = False
+        self._handshaking = self.wants_to_write = False
         self.stamps, self.open, self.used = stamps, False, 0
+        self.addresses: list = []    # this one, and those to try if it fails
         self.connect_ns = monotonic_ns()
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setblocking(False)
@@ -59,7 +61,8 @@ class Wire:
         if self._handshaking:
             try:
                 self.sock.do_handshake()
-            except self._clean:
+            except self._clean as e:
+                self.wants_to_write = type(e).__name__ == "SSLWantWriteError"
                 return False
             self._handshaking = False
         self.open = True

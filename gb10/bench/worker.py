@@ -30,10 +30,13 @@ class Worker:
         try:
             self.process.stdin.write(spec.to_json().encode() + b"\n")
             self.process.stdin.flush()
-        except OSError:
+        except (OSError, ValueError):        # ValueError: stop() has closed it
             raise self._died() from None
         for line in self.process.stdout:
-            row = json.loads(line)
+            try:
+                row = json.loads(line)
+            except ValueError:               # it died in the middle of a word
+                break
             if "p" in row:
                 progress(row["p"])
             elif "failed" in row:

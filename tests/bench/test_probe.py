@@ -309,8 +309,8 @@ def certificate(tmp_path_factory):
     cert, key = folder / "cert.pem", folder / "key.pem"
     try:
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650", "-subj", "/CN=localhost", "-addext",
-                        "subjectAltName=IP:127.0.0.1", "-out", cert, "-keyout", key],
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650", "-subj", "/CN=localhost",
+                        "-addext", "subjectAltName=IP:127.0.0.1", "-out", cert, "-keyout", key],
                        check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no openssl here that makes a certificate")
@@ -429,10 +429,12 @@ def test_the_root_of_an_api_below_a_prefix():
 
 def test_ollama_says_what_a_model_is_quantised_to(nobody):
     qwen = {"name": "qwen3:8b", "model": "qwen3:8b", "details": {"quantization_level": "Q4_K_M"}}
-    tags = {"models": [{"name": "x", "model": "x", "details": {}}, qwen]}
+    vague = {"name": "v", "model": "v", "details": {"quantization_level": "unknown"}}
+    tags = {"models": [{"name": "x", "model": "x", "details": {}}, vague, qwen]}
     with server({"/api/tags": http(tags)}) as t:
         assert probe.quantization(t, "qwen3:8b") == "q4_k_m"
         assert probe.quantization(t, "x") is None
+        assert probe.quantization(t, "v") is None
         assert probe.quantization(t, "other") is None
     for answer in (http([]), http({"models": 3}), http(b"{"), http(tags, "500 No")):
         with server(answer) as t:
@@ -494,6 +496,7 @@ elsewhere:3\t192.168.1.9:9200->80/tcp
 udp:4\t0.0.0.0:9300->9300/udp
 inside:5\t9400/tcp
 none:6\t
+odd:7\t0.0.0.0:->80/tcp, 0.0.0.0:x-9500->80/tcp
 """
 
 

@@ -25,8 +25,8 @@ def test_the_figures_are_those_of_the_roofline():
     assert (r["model"], r["weights"], r["engine"], r["machine"], r["assumed"], r["inside_band"]) == \
         ("Qwen3-8B", "nvfp4", "vllm", "gb10", False, True)
     assert r["text"] == (
-        f"41 tok/s = {100 * r['share']:.0f} % of the {fit.decode_tps_limit:.0f} tok/s that 273 GB/s and 5.2 GB "
-        f"per token allow; predicted {fit.decode_tps:.0f} ({fit.decode_tps_low:.0f} to "
+        f"41 tok/s = {100 * r['share']:.0f} % of the {fit.decode_tps_limit:.0f} tok/s that 273 GB/s and "
+        f"5.2 GB per token allow; predicted {fit.decode_tps:.0f} ({fit.decode_tps_low:.0f} to "
         f"{fit.decode_tps_high:.0f})")
     json.dumps(r)
 

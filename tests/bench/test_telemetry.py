@@ -14,12 +14,12 @@ from gb10.bench.telemetry import GIB, Telemetry, energy, idle_power, memory, war
 # Made up in the size of a DGX Spark (121.69 GiB visible), with
 # fields between that must not be taken for others.
 MEMINFO = """\
+SwapCached:       123456 kB
 MemTotal:       127600000 kB
 MemFree:         2000000 kB
 MemAvailable:   60000000 kB
 Buffers:          500000 kB
 Cached:         58000000 kB
-SwapCached:       123456 kB
 Active:         30000000 kB
 Shmem:            300000 kB
 SwapTotal:      16000000 kB
@@ -297,12 +297,13 @@ def test_a_file_that_can_not_be_opened_is_a_note(tmp_path):
 
 
 def test_a_driver_that_hangs_holds_nobody_up(tmp_path, proc):
-    nvml, release = Nvml(), threading.Event()
-    nvml.nvmlDeviceGetPowerUsage = lambda handle: release.wait(20)
+    nvml, inside, release = Nvml(), threading.Event(), threading.Event()
+    nvml.nvmlDeviceGetPowerUsage = lambda handle: inside.set() or release.wait(20)
     t = Telemetry(tmp_path / "t.jsonl", interval=0.01, proc=str(proc), nvml=nvml)
     began = time.monotonic()
     t._first.wait = lambda s: None                    # start() would wait for 2 s
     t.start()
+    assert inside.wait(5), "the driver is being asked"
     t.stop()
     assert time.monotonic() - began < 1.5
     assert t._thread.daemon, "so the program can end"

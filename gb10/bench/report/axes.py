@@ -32,7 +32,8 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = min(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [float(f"{i * step:.10g}") for i in range(first, max(last, first + 1) + 1)]
+    digits = max(0, 1 - math.floor(math.log10(step)))        # 3 x 0.1 is not quite 0.3
+    return [round(i * step, digits) for i in range(first, max(last, first + 1) + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:

@@ -11,9 +11,10 @@ from gb10.bench.report import about, pictures, table, verdicts
 from gb10.bench.report.style import CSS
 from gb10.bench.report.words import NOTHING, finite, number, plain
 
-# of a picture by how many stand in a row: so wide its type has its own size
-WIDTHS = {1: 1030, 2: 484, 3: 310}
-NARROW = 330                     # on a telephone
+# Widths of a picture by how many stand in a row, on wide, middling and narrow screens: drawn as wide as it is shown,
+# its type has its own size.
+WIDTHS = {1: {"on-wide": 1030, "on-middle": 640, "on-narrow": 330}, 2: {"on-wide": 484, "on-narrow": 330},
+          3: {"on-all": 310}}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -154,7 +155,7 @@ def _faster(comparison) -> str:
     body = "".join(
         f'<tr><th scope="row" class="wrap">{text(plain(r.get("metric"), 60))}</th>'
         f"<td{_LEFT}>{text(verdicts.level(r))}</td><td>{_value(r, 'a')}</td><td>{_value(r, 'b')}</td>"
-        f"<td{_WRAP}>{text(plain(r.get('verdict'), 200))}</td></tr>" for r in comparison)
+        f"<td{_LEFT}>{text(plain(r.get('verdict'), 200))}</td></tr>" for r in comparison)
     basis = "; ".join(dict.fromkeys(plain(r["basis"], 200) for r in comparison if r.get("basis")))
     picture = pictures.intervals(comparison)
     return section("Is one faster?", scroll("Comparison", f"<tr>{head}</tr>", body),
@@ -219,13 +220,11 @@ def _errors(meta: dict, groups: list[Figures]) -> str:
 # ---------------------------------------------------------------- pictures
 
 def _row(row: list[pictures.Picture]) -> str:
-    """Pictures side by side. Those that are too wide for a telephone are drawn again for it."""
-    width = WIDTHS.get(len(row), WIDTHS[2])
+    """Pictures side by side. Those that are too wide for some screens are drawn again for them."""
     out = ""
     for p in row:
-        inside = p.draw(width)
-        if width > NARROW:
-            inside = f'<div class="on-wide">{inside}</div><div class="on-narrow">{p.draw(NARROW)}</div>'
+        widths = WIDTHS.get(len(row), WIDTHS[2])
+        inside = "".join(f'<div class="{screen}">{p.draw(width)}</div>' for screen, width in widths.items())
         out += (f'<figure class="card"><figcaption><h3>{text(p.title)}</h3><p>{text(p.text)}</p></figcaption>'
                 f"{inside}</figure>")
     return f'<div class="pictures of{min(len(row), 4)}">{out}</div>'

@@ -55,11 +55,11 @@ def entries(paths: Iterable[Path | str]) -> list[Entry]:
     for path in map(Path, paths):
         meta, rows = _read(path)
         try:
-            run = sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+            run = sha256(json.dumps([meta, rows], sort_keys=True).encode()).hexdigest()
             name = name_of(meta, run, names)
-            for row in rows:
+            for number, row in enumerate(rows):
                 if row["requests"]:
-                    found.setdefault((run, json.dumps(row, sort_keys=True)), _entry(name, meta, row))
+                    found.setdefault((run, number), _entry(name, meta, row))
         except _BAD as e:
             raise _foreign(path) from e
     return list(found.values())

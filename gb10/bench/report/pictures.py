@@ -132,7 +132,7 @@ def _timeline(run: Run, groups: list[Figures]) -> list[Picture]:
             f"{reached or 'No token came'}. {' '.join(line.said)}")
     said = [*line.said]
     if len({g.endpoint for g in groups}) == 2:
-        said.append(f"Light bands: {names[0]}; darker bands: {names[1]}.")
+        said.append(f"Faint bands: {names[0]}; stronger bands: {names[1]}.")
     if line.cuts:
         said.append("A dashed upright line is a pause that was left out.")
     draw = _drawing(_time, line, key="time", title="The run over time", desc=desc)

@@ -64,7 +64,7 @@ def mark(style: int, x: float, y: float, r: float = 4.5) -> str:
 
 def legend(entries: list[tuple[str, int]], width: float) -> tuple[str, float]:
     """(the legend of these (name, style) in as many rows as it takes, its height)."""
-    each = 52 + max((len(name) for name, _ in entries), default=0) * LETTER
+    each = 46 + max((len(name) for name, _ in entries), default=0) * LETTER
     columns = max(1, int((width + 14) // each))
     out = []
     for i, (name, style) in enumerate(entries):

@@ -92,9 +92,9 @@ td small,th small{color:var(--muted);font-weight:400;font-size:.75rem}
 .edge{border-left:1px solid var(--rule)}
 .pictures{display:grid;gap:20px;margin-top:20px}h2+.pictures{margin-top:0}
 .of2,.of4{grid-template-columns:repeat(2,minmax(0,1fr))}.of3{grid-template-columns:repeat(3,minmax(0,1fr))}
-figure{margin:0;min-width:0;display:flex;flex-direction:column}figure>:last-child{margin-top:auto}
+figure{margin:0;min-width:0;display:flex;flex-direction:column}figure>div{margin-top:auto}
 figcaption{margin-bottom:14px}figcaption p{margin:0;max-width:90ch}
-.on-narrow{display:none}
+.on-middle,.on-narrow{display:none}
 details{background:var(--card);border:1px solid var(--rule);border-radius:8px;margin-top:12px}
 summary{padding:12px 20px;font-weight:600;cursor:pointer;border-radius:8px}
 details>.inside{padding:4px 20px 18px}
@@ -104,11 +104,12 @@ code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:
 .under{margin-top:12px}h3.under{margin-top:18px}
 footer{margin-top:40px}
 @media (max-width:1000px){.of3{grid-template-columns:repeat(auto-fill,minmax(300px,1fr))}}
+@media (max-width:900px){.of1 .on-wide{display:none}.of1 .on-middle{display:block}}
 @media (max-width:820px){
 .of2,.of4{grid-template-columns:minmax(0,1fr)}.of2 .chart,.of4 .chart{max-width:560px}}
 @media (max-width:640px){
 main{padding:24px 14px 40px}h1{font-size:1.5rem}.of3{grid-template-columns:minmax(0,1fr)}
-.on-wide{display:none}.on-narrow{display:block}.card{padding:14px 14px}.facts{flex-direction:column;gap:8px}
+.on-wide,.of1 .on-middle{display:none}.on-narrow{display:block}.card{padding:14px 14px}.facts{flex-direction:column;gap:8px}
 .rows{grid-template-columns:minmax(0,1fr);gap:0}.rows dd{margin-bottom:10px}
 .stick{position:sticky;left:0;z-index:1;background:var(--card)}
 .stick.first{min-width:5.6em;max-width:5.6em;overflow:hidden;text-overflow:ellipsis}.stick.second{left:5.6em}

@@ -62,7 +62,7 @@ class Band:
     start: float
     end: float
     names: tuple
-    shade: int = 0               # 0 light, 1 darker
+    shade: int = 0               # 0 faint, 1 stronger
 
 
 @dataclass(frozen=True)
