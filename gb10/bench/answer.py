@@ -28,7 +28,7 @@ _NUMBER = rb"(?:0|[1-9]\d{0,11})"
 _PLAIN_PAIR = rb'"[a-z_]+": ?(?:' + _NUMBER + rb"|null)"
 _PAIR = rb"(?:" + _PLAIN_PAIR + rb'|"[a-z_]+": ?\{(?:' + _PLAIN_PAIR + rb"(?:, ?" + _PLAIN_PAIR + rb")*)?\})"
 _COUNTED = re.compile(rb'"usage": ?\{(?:' + _PAIR + rb', ?)*?"completion_tokens": ?(' + _NUMBER + rb")(?:, ?" + _PAIR + rb")*\}\}"
-                      rb"(?:\n\n\r\n)?")
+                      rb"\n\n\r\n")
 _PLAIN_TEXT = re.compile(rb'[^"\\\x00-\x1f]+')
 _NOT_PLAIN = re.compile(rb'["\\\x00-\x1f]')      # what may not stand as it is in a text, or could mean something else
 
@@ -185,7 +185,7 @@ class Answer:
         behind = payload[text.end():]
         usage = behind.rfind(b'"usage"')
         if counted:
-            if usage < 0 or not _COUNTED.fullmatch(behind, usage):
+            if usage < 0 or not _COUNTED.fullmatch(behind[usage:] + b"\n\n\r\n"):
                 return
             behind = behind[:usage]
         self._before, self._behind = payload[:start.end()], behind

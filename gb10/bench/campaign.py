@@ -121,7 +121,7 @@ class Campaign:
             try:
                 run.append({"k": "start", "cell": cell["cell"], "unix": time()})
                 done = self._worker.run(spec, lambda row: self.view.progress(row, telemetry.last))
-                run.append({"k": "stopped" if done["cancelled"] else "end", "cell": cell["cell"]} | done)
+                run.append({"k": "stopped", "cell": cell["cell"]} if done["cancelled"] else {"k": "end", "cell": cell["cell"]} | done)
             except WorkFailed as e:
                 if not self.interrupted:
                     self.trouble = e.message
@@ -222,10 +222,24 @@ SETTINGS = ("prompt_tokens", "max_tokens", "temperature", "api", "turns")
 
 
 def settings(run: Run, given):
-    """The options of a run that is resumed: those of its meta file, with the key, files and expectations of this call."""
+    """The options of a run that is resumed: those of its meta file, with the key, files and expectations of this call.
+
+    Raises UserError for a meta file that does not say all that it takes to go on.
+    """
+    try:
+        return _settings(run.meta, given)
+    except (KeyError, TypeError, ValueError) as e:
+        raise UserError(f"{run.id} can't be taken up again: its meta.json does not say all that it takes ({e}); it was left as it is.") from e
+
+
+def _settings(meta: dict, given):
     from gb10.bench.notebook import defaults
 
-    meta, o = run.meta, defaults()
+    o = defaults()
+    int(meta["salt"])
+    for cell in meta["cells"]:
+        for name in ("requests", "seconds", "rate", "poisson", "blocks"):
+            cell[name]
     o.url = [e["url"] for e in meta["endpoints"]]
     o.model = [e["model"] for e in meta["endpoints"]]
     for name in SETTINGS:
@@ -233,7 +247,7 @@ def settings(run: Run, given):
     import json
 
     o.extra = json.dumps(meta["workload"]["extra"])
-    o.prompt, o.any_length, o.warm = meta["workload"]["prompt"], not meta["workload"]["fixed_length"], not meta["workload"]["cold"]
+    o.prompt_text, o.any_length, o.warm = meta["workload"]["prompt"], not meta["workload"]["fixed_length"], not meta["workload"]["cold"]
     o.seed, o.stall, o.timeout, o.warmup, o.weights, o.label = (meta[k] for k in ("seed", "stall_s", "timeout_s", "warmup", "weights", "label"))
     o.requests = 1                                        # the cells are planned already
     for name in ("key", "json", "html", "md", "csv", "quiet", "results", "expect", "machine", "roofline_model"):

@@ -36,11 +36,11 @@ def compare(a: Figures, b: Figures, names: tuple[str, str], paired: bool, seed: 
     out = []
     for metric, unit, key, inverse in METRICS:
         blocks_a, blocks_b = (_blocks(g, key) for g in (a, b))
-        if not blocks_a or not blocks_b:
+        if not any(blocks_a) or not any(blocks_b):
             continue
         values_a, values_b = (median(v for block in blocks for v in block) for blocks in (blocks_a, blocks_b))
-        if paired and min(len(blocks_a), len(blocks_b)) > 1:
-            logs = [math.log(median(y) / median(x)) for x, y in zip(blocks_a, blocks_b, strict=False)]
+        logs = [math.log(median(y) / median(x)) for x, y in zip(blocks_a, blocks_b, strict=False) if x and y]
+        if paired and len(logs) > 1:
             low, middle, high = interval(logs, seed)
             basis = f"{len(logs)} pairs of blocks"
         else:
@@ -85,6 +85,5 @@ def unpaired(a: list[float], b: list[float], seed: int = 0) -> tuple[float, floa
 
 
 def _blocks(group: Figures, key: str) -> list[list[float]]:
-    """The figure of every request, block by block in the order of the cells; blocks without one are left out."""
-    found = ([r[key] for r in group.blocks[cell] if r[key]] for cell in sorted(group.blocks))
-    return [block for block in found if block]
+    """The figure of every request, block by block in the order of the cells; none in a block where all failed."""
+    return [[r[key] for r in group.blocks[cell] if r[key]] for cell in sorted(group.blocks)]

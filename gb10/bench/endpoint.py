@@ -87,8 +87,7 @@ class Endpoint:
     def spec(self, o, salt: int) -> Spec:
         """What all cells of this endpoint share."""
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream", "User-Agent": "gb10-bench"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
+        headers |= probe.authorization(self.key)
         return Spec(addresses=self.target.addresses(), host=self.target.host_header, path=self.target.base + APIS[o.api],
                     tls=self.target.host if self.target.tls else None, headers=headers, api=o.api, body=self.body, prompt=self.prompt,
                     nonce=not o.warm, salt=salt, seed=o.seed, turns=o.turns, asked=None if o.any_length else o.max_tokens,

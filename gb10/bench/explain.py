@@ -30,7 +30,7 @@ DEFINITIONS = {
     "percentiles": "Linear interpolation between the nearest ranks. Below 100 values a p99 would be a guess: the maximum is shown "
                    "instead.",
     "client lag": "How much later than the kernel this program read what had arrived. With kernel stamps a lag falsifies nothing "
-                  "until reads merge; above 10 % of TPOT the client is too slow for this load, and a banner says so.",
+                  "until reads merge; above 10 % of TPOT a banner says so, and whether the times still hold.",
     "stamps": "kernel: arrivals are dated by the kernel when the network layer takes a segment in. user and tls: by the program when "
               "a read returns, where the kernel's stamps can't be had. stepped: the wall clock was set during the request.",
     "cached tokens": "Prompt tokens that came out of the server's prefix cache. Each prompt begins with a nonce, so that this "

@@ -9,6 +9,7 @@ from gb10.bench.steady import Window
 MS, TPOT_SCALE = 1000.0, 1e6     # µs and ns to ms
 STALL = 5                        # times the median gap
 LAG_LIMIT = 0.10                 # of TPOT p50: beyond, the client is part of the figures
+MERGED = 1.05                    # events/read: above, reads hold several
 P99_NEEDS = 100                  # values
 KEPT = 4000                      # requests of a block that a comparison draws from
 
@@ -48,6 +49,7 @@ class Figures:
 
     def add(self, row: dict, segment: Segment) -> None:
         self.requests += 1
+        self.blocks.setdefault(row["cell"], [])          # also where all of a block failed: pairs stay pairs
         send, error = row.get("send"), row.get("err")
         if send is not None:
             segment.window.add(send, send + row["end"])
@@ -79,7 +81,7 @@ class Figures:
             self.response.add(row["send"] + e2e - row["sched"])
         self.good += all(value is not None and value / MS <= self.slo[name] for name, value in
                          (("ttft", ttft), ("tpot", tpot), ("e2e", e2e)) if name in self.slo)
-        kept = self.blocks.setdefault(row["cell"], [])
+        kept = self.blocks[row["cell"]]
         if len(kept) < KEPT:
             kept.append({"ttft": ttft, "tpot": tpot, "e2e": e2e, "n": n})
 
@@ -161,9 +163,15 @@ class Figures:
         return abs((self.tokens_per_event or 0) - 1) < 0.005 and (self.events_per_read or 9) < 1.005
 
     @property
-    def client_too_slow(self) -> bool:
+    def client_late(self) -> bool:
+        """Did this program read later than 10 % of TPOT (p99) after the kernel had what arrived?"""
         lag, tpot = self.lag.percentile(99), self.tpot.percentile(50)
         return bool(lag and tpot and lag > LAG_LIMIT * tpot / 1000)
+
+    @property
+    def times_doubtful(self) -> bool:
+        """Is that lag part of the times? Not where the kernel dated every arrival and reads did not merge."""
+        return self.client_late and (set(self.stamps) != {"kernel"} or (self.events_per_read or 9) > MERGED)
 
     def stalls(self) -> dict:
         median = self.gap.percentile(50)
@@ -187,7 +195,8 @@ class Figures:
             "steady_s": round(steady, 3), "seconds": round(whole, 3),
             "tokens_per_event": rounded(self.tokens_per_event, 3), "events_per_read": rounded(self.events_per_read, 3),
             "gap_is_itl": self.one_by_one, "estimated": bool(self.estimated), "stalls": self.stalls(), "finish": self.finish,
-            "client_lag_ms": self.lag.summary(), "client_too_slow": self.client_too_slow,
+            "client_lag_ms": self.lag.summary(), "client_late": self.client_late,
+            "times_doubtful": self.times_doubtful,
             "stamps": max(self.stamps, key=self.stamps.get) if self.stamps else None,
         }
         return out

@@ -501,7 +501,7 @@ class Load:
         for wire, flight in list(self._wires.values()):
             if not wire.open and now - wire.connect_ns > CONNECT_S * 1000 * MS:
                 self._failed(wire, flight, f"no connection after {CONNECT_S} s")
-        self._tell({"done": self.done, "errors": self.errors, "in_flight": len(self._flights), "pieces": self.pieces,
+        self._tell({"done": self.done, "errors": self.errors, "in_flight": len(self._flights), "pieces": self.pieces + sum(len(f.reads) for f in self._flights),
                     "tokens": self.tokens, "t": (now - self.zero) / 1e9, "recent": list(self._recent)})
 
     def _cancel(self) -> None:

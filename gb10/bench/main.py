@@ -154,7 +154,7 @@ def leaderboard(o) -> int:
     if o.html:
         options.writable(o.html, "--html")
     found = board.entries(o.leaderboard)
-    print(board.table(found))
+    print(board.table(found), end="")
     if o.html:
         outcome.write(Path(o.html), board.page(found))
         print(f"Written: {o.html}")

@@ -24,7 +24,10 @@ def choose(o, ask=input, say=print) -> None:
     say(f"  5  compare all that are up ({len(up)})\n")
     choice = _ask(ask, "Number: ", {str(n) for n in range(1, 6)})
     if choice == "4":
-        o.url = [ask("URL: ").strip()]
+        try:
+            o.url = [ask("URL: ").strip()]
+        except EOFError:
+            raise STOPPED from None
         if not o.url[0]:
             raise STOPPED
     elif choice == "5":

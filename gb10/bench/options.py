@@ -98,7 +98,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
 
 
 def positive(value, what: str, least=1) -> None:
-    if value is not None and not value >= least:                 # also refuses nan
+    if value is not None and not least <= value < float("inf"):      # also refuses nan
         raise UserError(f"{what} {value:g} makes no sense: give {least} or more.")
 
 
@@ -114,7 +114,10 @@ def check(o) -> None:
     o.expectations = [Expectation(text) for text in o.expect]
     o.slos = slos(o.slo)
     o.extra = extra(o.extra)
-    o.prompt_text = prompt(o.prompt)
+    o.prompt_text = getattr(o, "prompt_text", None) if o.prompt is None else prompt(o.prompt)     # a resumed run's is known
+    for text, what in ((o.label, "--label"), (o.prompt_text, "--prompt"), (json.dumps(o.extra, ensure_ascii=False), "--extra"),
+                       *((name, "--model") for name in o.model or ())):
+        utf8(text, what)
     if o.rates and o.turns > 1:
         raise UserError("--turns goes with --concurrency: a conversation's next turn waits for the answer, not for the clock.")
     if o.turns > 1 and o.api != "chat":
@@ -141,6 +144,13 @@ def check(o) -> None:
             writable(path, what)
 
 
+def utf8(text: str | None, what: str) -> None:
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{what} {text!r} is not UTF-8.") from None
+
+
 def levels(text: str | None, what: str, kind) -> list:
     if text is None:
         return []
@@ -148,8 +158,9 @@ def levels(text: str | None, what: str, kind) -> list:
         found = [kind(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"{what} {text!r} can't be read: give numbers with commas between them, 1,4,16 for instance.") from None
-    if not all(0 < n <= 4096 for n in found):
-        raise UserError(f"{what} {text}: each must be above 0 and at most 4096.")
+    least = 1 if kind is int else 0.001
+    if not all(least <= n <= 4096 for n in found):
+        raise UserError(f"{what} {text}: each must be at least {least} and at most 4096.")
     if len(set(found)) < len(found):
         raise UserError(f"{what} {text}: the same level twice.")
     return found
@@ -166,7 +177,7 @@ def slos(text: str | None) -> dict | None:
             out[name] = float(value)
         except ValueError:
             out[name] = -1
-        if name not in ("ttft", "tpot", "e2e") or not out[name] > 0:
+        if name not in ("ttft", "tpot", "e2e") or not 0 < out[name] < float("inf"):
             raise UserError(f"--slo {text!r} can't be read: give limits in ms, as in ttft=500,tpot=50.")
     return out
 
@@ -180,7 +191,7 @@ def extra(text: str | None) -> dict:
         value = None
     if not isinstance(value, dict):
         raise UserError(f"--extra {text!r} is no JSON object: write '{{\"top_k\": 20}}', for instance.")
-    own = {"messages", "prompt", "stream", "model"} & value.keys()
+    own = {"messages", "prompt", "stream", "stream_options", "model", "max_tokens", "min_tokens"} & value.keys()
     if own:
         raise UserError(f"--extra can't set {', '.join(sorted(own))}: the benchmark does that itself.")
     return value

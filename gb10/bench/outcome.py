@@ -12,7 +12,9 @@ from gb10.bench.beside import beside
 from gb10.bench.compare import compare
 from gb10.bench.figures import Figures
 from gb10.bench.journal import Run
+from gb10.bench.report.words import engines
 from gb10.bench.summary import figures
+from gb10.bench.telemetry import RAIL
 from gb10.errors import WorkFailed
 
 
@@ -29,7 +31,7 @@ class Outcome:
 
     @property
     def names(self) -> list[str]:
-        return called(self.run)
+        return engines(self.run.meta)
 
     def _compare(self) -> list[dict]:
         if self.against:
@@ -44,6 +46,11 @@ class Outcome:
                 for b in same[i + 1:]:
                     out += compare(a, b, (self.names[a.endpoint], self.names[b.endpoint]), paired=True)
         return out
+
+    @property
+    def energy(self) -> list[str]:
+        return [f"{say.load(g, self.names)}: {found['joules_per_token']:.3g} J/token at {found['energy']['mean_w']:.0f} W "
+                f"({RAIL}; {found['energy']['source']})." for g, found in zip(self.groups, self.beside, strict=True) if "joules_per_token" in found]
 
     # ------------------------------------------------------------ in all its forms
 
@@ -63,16 +70,13 @@ class Outcome:
         meta = self.run.meta
         out = [headline(self.run), *say.table(self.groups, self.names)]
         if self.against:
-            out += ["", headline(self.against), *say.table(self.other, called(self.against))]
+            out += ["", headline(self.against), *say.table(self.other, engines(self.against.meta))]
         if self.comparison:
             out += ["", "Compared (95 % intervals):"]
             out += [f"  {say.level(row)}: {row['metric']}: {row['verdict']}" for row in self.comparison]
             out.append(f"  from {self.comparison[0]['basis']}")
-        for g, found in zip(self.groups, self.beside, strict=True):
-            if "joules_per_token" in found:
-                out.append(f"{say.load(g, self.names)}: {found['joules_per_token']:.3g} J/token at {found['energy']['mean_w']:.0f} W (GPU rail only, "
-                           f"{found['energy']['source']})")
-        out += [f"Roofline: {line['text']}" for line in meta.get("roofline") or ()]
+        out += self.energy
+        out += [line["text"] if line["share"] is None else f"Roofline: {line['text']}" for line in meta.get("roofline") or ()]
         remarks = [*self.warnings, *meta.get("notes", ())]
         return out + ([""] + [f"- {text}" for text in remarks] if remarks else [])
 
@@ -98,17 +102,17 @@ class Outcome:
         return written
 
     def _json(self) -> str:
-        return json.dumps(self.result(), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(self.result(), indent=1) + "\n"
 
     def _html(self) -> str:
         from gb10.bench.report import html
 
-        return html.page(self.run, self.groups, self.comparison, self.warnings)
+        return html.page(self.run, self.groups, self.comparison, self.warnings, self.energy)
 
     def _markdown(self) -> str:
         from gb10.bench.report import markdown
 
-        return markdown.text(self.run, self.groups, self.comparison, self.warnings)
+        return markdown.text(self.run, self.groups, self.comparison, self.warnings, self.energy)
 
     def _csv(self) -> str:
         from gb10.bench.report import csv
@@ -133,19 +137,9 @@ def headline(run: Run) -> str:
     return f"{who}: {prompt}, {answer}, {'cold' if work.get('cold', True) else 'warm'} prefix cache  [{run.id}]"
 
 
-def called(run: Run) -> list[str]:
-    """How to call the endpoints of a run, each differently."""
-    ends = run.meta["endpoints"]
-    for parts in (("engine",), ("engine", "model"), ("engine", "url"), ("engine", "model", "url")):
-        out = [" ".join(str(e[p]).rpartition("/")[2] if p == "model" else str(e[p]) for p in parts) for e in ends]
-        if len(set(out)) == len(out):
-            break
-    return out
-
-
 def called_apart(a: Run, b: Run) -> tuple[str, str]:
     """How to call two runs: by engine and model where that tells them apart, else by their ids."""
-    one, two = (" and ".join(called(run)) for run in (a, b))
+    one, two = (" and ".join(engines(run.meta)) for run in (a, b))
     if one == two:
         one, two = (f"{e['engine']} {str(e['model']).rpartition('/')[2]}" for e in (a.meta["endpoints"][0], b.meta["endpoints"][0]))
     return (one, two) if one != two else (a.id, b.id)

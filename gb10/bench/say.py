@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gb10.bench.figures import P99_NEEDS, Figures
+from gb10.bench.figures import MERGED, P99_NEEDS, Figures
 
 COLUMNS = (("at once", 7), ("requests", 8), ("errors", 6), ("TTFT p50", 8), ("p90", 8), ("p99", 9), ("TPOT p50", 8), ("p99", 8), ("gap p99", 9),
            ("tok/s user", 10), ("tok/s all", 9), ("lag p99", 8))
@@ -58,11 +58,8 @@ def remarks(groups: list[Figures], workload: dict, names: list[str]) -> list[str
             continue
         where = load(g, names)
         say = out.append
-        if g.client_too_slow:
-            say(f"{where}: THIS CLIENT READS LATE: by {ms(g.lag, 99)} ms (p99), above 10 % of TPOT. " +
-                ("The kernel dated what came, so the times hold as long as reads don't merge" if set(g.stamps) == {"kernel"} else
-                 "Its own clock dated what came, so the times are upper limits") +
-                f" ({g.events_per_read:.2f} events/read). Idle cores or fewer streams help.")
+        if g.client_late:
+            say(late(g, where))
         for kind, n in sorted(g.errors.items()):
             example = f": {g.why[kind]}" if kind in g.why else ""
             if kind == "short":
@@ -77,7 +74,7 @@ def remarks(groups: list[Figures], workload: dict, names: list[str]) -> list[str
         if (g.tokens_per_event or 1) > 1.05:
             say(f"{where}: {g.tokens_per_event:.1f} tokens/event, so a gap is no inter-token latency" +
                 ("." if g.n_first_known else ", and TPOT takes the first event for one token."))
-        if (g.events_per_read or 1) > 1.05:
+        if (g.events_per_read or 1) > MERGED:
             say(f"{where}: {g.events_per_read:.1f} events/read: they arrive in groups; gaps are those between arrivals.")
         if g.cached and workload.get("cold", True):
             say(f"{where}: {100 * g.cached / max(1, g.input):.1f} % of the prompt tokens came out of the server's prefix cache, although every prompt "
@@ -96,6 +93,16 @@ def remarks(groups: list[Figures], workload: dict, names: list[str]) -> list[str
             if end.get("gave_up"):
                 say(f"{where}: given up, {end['gave_up']}.")
     return out
+
+
+def late(g: Figures, where: str) -> str:
+    """The banner of a client that reads late."""
+    said = f"{where}: THIS CLIENT READS LATE, by {ms(g.lag, 99)} ms (p99), above 10 % of TPOT. "
+    if g.times_doubtful:
+        said += "That is part of the times, so take them as upper limits: idle cores or fewer streams help."
+    else:
+        said += f"The kernel dated what came and reads did not merge ({g.events_per_read:.2f} events/read), so the times hold."
+    return said
 
 
 def load(group: Figures, names: list[str]) -> str:

@@ -18,6 +18,7 @@ class Spread:
         self._values: array | None = array("q")
         self._sorted = True
         self._buckets: dict[int, int] = {}
+        self._order: list[int] | None = None     # the buckets' numbers, sorted; None when one has been added
         self.n, self.total = 0, 0
         self.low: int | None = None
         self.high: int | None = None
@@ -45,6 +46,7 @@ class Spread:
             else:
                 return
         buckets, bits = self._buckets, self._bits
+        self._order = None
         for v in values:
             b = bucket(v, bits)
             buckets[b] = buckets.get(b, 0) + 1
@@ -67,7 +69,9 @@ class Spread:
             a, b = self._values[i], self._values[min(i + 1, self.n - 1)]
             return a + (b - a) * (place - i)
         wanted, seen = (self.n - 1) * p / 100, 0
-        for number in sorted(self._buckets):
+        if self._order is None:
+            self._order = sorted(self._buckets)
+        for number in self._order:
             seen += self._buckets[number]
             if seen > wanted:
                 return min(max(middle(number, self._bits), self.low), self.high)

@@ -16,12 +16,13 @@ class EventTooLarge(Exception):
 class Events:
     """`feed(body)` returns the payloads that are complete with these bytes; `rest()` what is left at the end."""
 
-    __slots__ = ("_data", "_held", "_line", "_skip_lf")
+    __slots__ = ("_data", "_held", "_line", "_size", "_skip_lf")
 
     def __init__(self):
         self._line = []          # an unfinished line, in pieces
         self._held = 0           # bytes of the unfinished event
         self._data = []          # `data` lines of the unfinished event
+        self._size = 0           # their bytes
         self._skip_lf = False    # the last line ended in CR: an LF that follows belongs to it
 
     @property
@@ -49,10 +50,11 @@ class Events:
             if not line:
                 if self._data:
                     out.append(b"\n".join(self._data))
-                    self._data = []
+                    self._data, self._size = [], 0
             elif line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
-        self._held = len(rest) + sum(map(len, self._data))
+                self._size += len(line)
+        self._held = len(rest) + self._size
         return out
 
     def rest(self) -> bytes:

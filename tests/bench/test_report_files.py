@@ -30,7 +30,7 @@ EVIL = '<script>alert("x")</script>'
 
 def make(under, cells=((0, 1, 20), (0, 4, 60), (0, 16, 160)), *, engines=("vLLM",), models=None, tokens=128,
          errors=(), telemetry=True, seed=0, lag_us=40, per_event=1, speed=(1.0, 0.8), rate=None, pause=0.0,
-         **meta):
+         stamps=None, **meta):
     """A run on disk. cells: (endpoint, concurrency, requests); errors: (class, why), spread over requests."""
     rng = random.Random(seed)
     models = models or ["nvidia/Qwen3-8B-NVFP4"] * len(engines)
@@ -59,6 +59,7 @@ def make(under, cells=((0, 1, 20), (0, 4, 60), (0, 16, 160)), *, engines=("vLLM"
             slot = min(range(concurrency), key=free.__getitem__)
             start = free[slot]
             row = answer(rng, start, concurrency, tokens, speed[endpoint], lag_us, per_event)
+            row |= {"stamps": stamps} if stamps else {}
             row |= {"cell": cell, "i": i, "slot": slot}
             if rate:
                 row["sched"] = row["send"]
@@ -264,7 +265,7 @@ def test_a_page_of_every_shape(run, with_comparison):
     reader = check(page)
     assert "What the numbers mean" in reader.text and "How it was measured" in reader.text
     assert ("Read these figures with care" in reader.text) == (with_comparison or
-                                                               any(g.client_too_slow for g in groups))
+                                                               any(g.client_late for g in groups))
     assert ("vLLM 1.31× (95 %: 1.27–1.36)" in reader.text) == with_comparison
     assert run.journal.read_bytes() == before
     assert page == html.page(run, figures(run), comparison() if with_comparison else None,
@@ -295,10 +296,10 @@ def test_what_a_reader_finds_and_in_what_order(tmp_path):
 def test_the_banner_for_a_slow_client(tmp_path):
     run = make(tmp_path, cells=((0, 2, 6),), tokens=32, lag_us=9000)
     groups = figures(run)
-    assert groups[0].client_too_slow
+    assert groups[0].client_late
     text = check(html.page(run, groups)).text
-    assert "Read these figures with care" in text and "The client was too slow with 2 at once" in text
-    assert "too slow" in markdown.text(run, groups)
+    assert "Read these figures with care" in text and "2 at once: THIS CLIENT READS LATE" in text
+    assert "READS LATE" in markdown.text(run, groups)
     quick = make(tmp_path, cells=((0, 2, 6),), tokens=32)
     assert "with care" not in html.page(quick, figures(quick)).split("</style>")[1]
 
@@ -643,15 +644,16 @@ def test_model_and_format(name, parts):
 
 def test_errors_and_a_slow_client_are_not_ranked(tmp_path):
     good, failed = seat(tmp_path, 0), seat(tmp_path, 1, label="Dora", cells=((0, 4, 40),), errors=ERRORS[:2])
-    slow = seat(tmp_path, 2, label="Carl", lag_us=9000)
+    slow = seat(tmp_path, 2, label="Carl", lag_us=9000, stamps="user")
+    late = seat(tmp_path, 4, label="Emil", lag_us=9000)        # but the kernel dated what came
     short = seat(tmp_path, 3, cells=((0, 4, 40),), errors=ERRORS[2:])
-    found = leaderboard.entries([r.folder for r in (good, failed, slow, short)])
+    found = leaderboard.entries([r.folder for r in (good, failed, slow, short, late)])
     [(ranked, others)] = leaderboard.races(found)
-    assert len(ranked) == 2 and {e.name for e in others} == {"Carl", "Dora"}
+    assert len(ranked) == 3 and {e.name for e in others} == {"Carl", "Dora"}
     text, seen = leaderboard.table(found), check(leaderboard.page(found)).text
     for shown in (text, seen):
         assert "2 of 40 requests failed (http_503 1, truncated 1)" in shown
-        assert "the client was too slow" in shown
+        assert "the client read late" in shown
         assert shown.index("Not ranked") < shown.index("Carl") and "(2 short)" in shown
 
 

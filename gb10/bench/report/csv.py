@@ -14,7 +14,7 @@ TIMES = {"ttft": "ttft_ms", "tpot": "tpot_ms", "gap": "gap_ms", "e2e": "e2e_ms",
 STATISTICS = ("mean", "min", "p50", "p90", "p99", "max")
 SINGLE = ("output_tokens", "cached_tokens", "system_tps", "system_tps_whole_run", "user_tps",
           "requests_per_s", "goodput_per_s", "steady_s", "seconds", "tokens_per_event", "events_per_read",
-          "gap_is_itl", "estimated", "client_too_slow", "stamps")
+          "gap_is_itl", "estimated", "client_late", "times_doubtful", "stamps")
 COLUMNS = ("run", "created", "label", "engine", "engine_version", "model", "prompt_tokens", "max_tokens",
            "fixed_length", "cold", "concurrency", "rate_per_s", "requests", "ok", "errors", "short",
            "error_kinds",

@@ -11,18 +11,18 @@ from gb10.bench.report import about, pictures, table, verdicts
 from gb10.bench.report.style import CSS
 from gb10.bench.report.words import NOTHING, finite, number, plain
 
-# Widths of a picture by how many stand in a row, on wide, middling and narrow screens: drawn as wide as it is shown,
-# its type has its own size.
+# Widths of a picture by how many stand in a row, on wide, middling and narrow screens: drawn as wide as it is
+# shown, its type has its own size.
 WIDTHS = {1: {"on-wide": 1030, "on-middle": 640, "on-narrow": 330}, 2: {"on-wide": 484, "on-narrow": 330},
           3: {"on-all": 310}}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def page(run: Run, groups: list[Figures], comparison=None, warnings=()) -> str:
+def page(run: Run, groups: list[Figures], comparison=None, warnings=(), also=()) -> str:
     """The whole file.
 
     groups: `summary.figures(run)`; comparison: lines of `compare.compare`, or None; warnings: sentences for
-    the banner.
+    the banner; also: more sentences for the beginning.
     """
     meta = run.meta
     title, alarms = about.title(meta), verdicts.alarms(meta, groups, warnings)
@@ -31,7 +31,7 @@ def page(run: Run, groups: list[Figures], comparison=None, warnings=()) -> str:
         _head(meta, title),
         _box("alarm", "Read these figures with care", alarms),
         _box("note", "", verdicts.notes(meta, alarms)),
-        section("In short", _sentences(verdicts.verdicts(meta, groups))),
+        section("In short", _sentences(verdicts.verdicts(meta, groups, also))),
         _faster(comparison),
         _figures(meta, groups),
         _errors(meta, groups),

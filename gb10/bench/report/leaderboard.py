@@ -1,7 +1,7 @@
 """The leaderboard of a class: runs of one model and one workload side by side, without names of machines.
 
 Only like is ranked with like: another model, length, load or state of the prefix cache is another race. The
-engine and the format may differ. A run with failed requests, or with a client that was too slow, stands below
+engine and the format may differ. A run with failed requests, or with times that a late client is part of, stands below
 the ranking with the reason.
 """
 
@@ -124,7 +124,7 @@ def _entry(name: str, meta: dict, row: dict) -> Entry:
         engine="not named" if not engine or _PLACE.search(engine) else engine, format=kind or "not named",
         requests=_count(row["requests"]), system_tps=system, user_tps=_positive(row["user_tps"]),
         ttft_p50_ms=_positive((row["ttft_ms"] or {}).get("p50")), shorts=errors.get("short", 0),
-        reason=_reason(errors, bool(row.get("client_too_slow")), system, _count(row["requests"])))
+        reason=_reason(errors, bool(row.get("times_doubtful")), system, _count(row["requests"])))
 
 
 def _count(value) -> int:
@@ -191,7 +191,7 @@ def _reason(errors: dict[str, int], slow: bool, system: float | None, requests: 
                           for kind, n in sorted(errors.items()) if n and kind != "short")
         said.append(f"{failed:,} of {requests:,} requests failed ({kinds})")
     if slow:
-        said.append("the client was too slow for the load")
+        said.append("the client read late, and that is part of its times")
     if system is None and not said:
         said.append("no speed was measured")
     return "; ".join(said)

@@ -8,14 +8,14 @@ from gb10.bench.report import about, table, verdicts
 from gb10.bench.report.words import NOTHING
 
 
-def text(run: Run, groups: list[Figures], comparison=None, warnings=()) -> str:
+def text(run: Run, groups: list[Figures], comparison=None, warnings=(), also=()) -> str:
     """Headline, warnings, verdicts, table, errors, how it was measured. Arguments as for `html.page`."""
     meta = run.meta
     alarms = verdicts.alarms(meta, groups, warnings)
     parts = [f"## {line(about.title(meta))}", line(about.workload(meta)), _facts(meta),
              _list("**Read these figures with care:**", alarms),
              _list("**Notes:**", verdicts.notes(meta, alarms)),
-             _list("**In short:**", verdicts.verdicts(meta, groups)),
+             _list("**In short:**", verdicts.verdicts(meta, groups, also)),
              _list("**Is one faster?**", [verdicts.compared(row) for row in comparison or ()]),
              _table(meta, groups), _errors(meta, groups), _method(meta)]
     return "\n\n".join(filter(None, parts)) + "\n"

@@ -109,7 +109,8 @@ footer{margin-top:40px}
 .of2,.of4{grid-template-columns:minmax(0,1fr)}.of2 .chart,.of4 .chart{max-width:560px}}
 @media (max-width:640px){
 main{padding:24px 14px 40px}h1{font-size:1.5rem}.of3{grid-template-columns:minmax(0,1fr)}
-.on-wide,.of1 .on-middle{display:none}.on-narrow{display:block}.card{padding:14px 14px}.facts{flex-direction:column;gap:8px}
+.on-wide,.of1 .on-middle{display:none}.on-narrow{display:block}
+.card{padding:14px 14px}.facts{flex-direction:column;gap:8px}
 .rows{grid-template-columns:minmax(0,1fr);gap:0}.rows dd{margin-bottom:10px}
 .stick{position:sticky;left:0;z-index:1;background:var(--card)}
 .stick.first{min-width:5.6em;max-width:5.6em;overflow:hidden;text-overflow:ellipsis}.stick.second{left:5.6em}

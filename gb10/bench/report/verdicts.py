@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gb10.bench.figures import LAG_LIMIT, Figures
+from gb10.bench.figures import Figures
 from gb10.bench.report.about import limits
 from gb10.bench.report.words import about, counted, engines, load, name_of, plain, tail
+from gb10.bench.say import late
 
 ERRORS = {
     "connect": "no connection was made",
@@ -18,14 +19,15 @@ ERRORS = {
 }
 
 
-def verdicts(meta: dict, groups: list[Figures]) -> list[str]:
-    """Sentences, the most important first: what each engine reached, the roofline, the limits."""
+def verdicts(meta: dict, groups: list[Figures], also=()) -> list[str]:
+    """Sentences, the most important first: what each engine reached, the roofline, the limits, and `also`."""
     out, names = [], engines(meta)
     for endpoint in sorted({g.endpoint for g in groups}):
         out += _reached(names[endpoint], [g for g in groups if g.endpoint == endpoint and g.ok])
     rooflines = [row for row in meta.get("roofline") or () if isinstance(row, dict) and row.get("text")]
     out += [plain(row["text"]) for row in rooflines]
     out += _goodput(meta, groups)
+    out += [plain(text, 500) for text in also]
     if not any(g.requests for g in groups):
         return ["No request has been sent yet: there are no figures."]
     if not any(g.ok for g in groups):
@@ -73,15 +75,9 @@ def _goodput(meta: dict, groups: list[Figures]) -> list[str]:
 
 
 def alarms(meta: dict, groups: list[Figures], warnings=()) -> list[str]:
-    """What makes figures doubtful: a client that was too slow, and the warnings given."""
-    names, out = engines(meta), []
-    for g in groups:
-        if g.client_too_slow:
-            kind, lag = tail(g.lag)
-            out.append(f"The client was too slow with {name_of(groups, names, g)}: it read arrivals up to "
-                       f"{about(lag / 1e3)} ms late ({kind}), more than {LAG_LIMIT:.0%} of the "
-                       f"{about(g.tpot.percentile(50) / 1e6)} ms between tokens. Its own delay may be part "
-                       "of the figures.")
+    """What makes figures doubtful: a client that read late, and the warnings given."""
+    names = engines(meta)
+    out = [late(g, name_of(groups, names, g)) for g in groups if g.client_late]
     return list(dict.fromkeys(out + [plain(w, 500) for w in warnings if w]))
 
 
