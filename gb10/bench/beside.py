@@ -22,7 +22,7 @@ def beside(run: Run, group: Figures) -> dict:
     energies = [e for e in (telemetry.energy(samples, a, b, idle) for a, b in spans) if e and e["joules"] is not None]
     out: dict = {"memory": telemetry.memory(samples, spans[0][0], spans[-1][1]),
                  "warnings": telemetry.warnings(samples, spans[0][0], spans[-1][1], total)}
-    tokens = group.window_tokens if group.steady_s else sum(group.timeline.values())
+    tokens = group.window_tokens if group.steady_s else group.timeline.total
     if len(energies) == len(spans) and tokens:
         joules = sum(e["joules"] for e in energies)
         out["energy"] = {"joules": round(joules, 3), "mean_w": round(joules / sum(b - a for a, b in spans), 2), "source": energies[0]["source"]}

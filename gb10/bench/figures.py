@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
+
 from gb10.bench.flight import LAG_BITS
 from gb10.bench.spread import Spread
 from gb10.bench.steady import Window
@@ -23,6 +26,34 @@ class Segment:
         self.bounds: tuple[int, int] | None = None
 
 
+class Timeline:
+    """Tokens by the second, or by coarser bins where the seconds became too many: flat memory."""
+
+    def __init__(self, bins: int = 4096):
+        self._most = bins
+        self.width = 1                           # seconds in a bin
+        self.bins: dict[int, float] = {}         # number of the bin (unix time // width) -> tokens
+        self.total = 0.0
+
+    def add(self, unix: float, tokens: float) -> None:
+        number = int(unix // self.width)
+        self.bins[number] = self.bins.get(number, 0.0) + tokens
+        self.total += tokens
+        while len(self.bins) > self._most:
+            self.width *= 2
+            coarse: dict[int, float] = {}
+            for n, value in self.bins.items():
+                coarse[n // 2] = coarse.get(n // 2, 0.0) + value
+            self.bins = coarse
+
+    def end_of_bin(self, unix: float) -> float:
+        return (int(unix // self.width) + 1) * self.width
+
+    def items(self) -> list[tuple[float, float]]:
+        """(unix time at which a bin begins, tokens in it), in order."""
+        return [(n * self.width, value) for n, value in sorted(self.bins.items())]
+
+
 class Figures:
     """Takes in journal lines of requests in two passes: `add` for all, `settle`, then `count` for all again."""
 
@@ -42,7 +73,7 @@ class Figures:
         self.blocks: dict[int, list[dict]] = {}  # cell -> figures of single requests, for comparisons
         self.segments: list[Segment] = []
         self.window_tokens = 0.0
-        self.timeline: dict[int, float] = {}     # unix second -> tokens
+        self.timeline = Timeline()
         self.ends: list[dict] = []               # the load process's totals, a cell each
 
     # ------------------------------------------------------------ first pass
@@ -111,19 +142,21 @@ class Figures:
         """Place the tokens of a request in time: its first arrival brought n_first, the others the rest in equal parts."""
         if (row.get("err") and row["err"] != "short") or "ttft" not in row:
             return
-        first, gaps = row.get("n_first", 1), row["gaps"]
+        gaps = row["gaps"]
+        first = row.get("n_first", 1) if gaps else row["n"]
         each = (row["n"] - first) / len(gaps) if gaps else 0
-        at, bounds = row["send"] + row["ttft"], segment.bounds
-        self._place(at, first if gaps else row["n"], segment, bounds)
-        for gap in gaps:
-            at += gap
-            self._place(at, each, segment, bounds)
-
-    def _place(self, at: int, tokens: float, segment: Segment, bounds) -> None:
-        if bounds and bounds[0] <= at <= bounds[1]:
-            self.window_tokens += tokens
-        second = int(segment.unix + at / 1e6)
-        self.timeline[second] = self.timeline.get(second, 0) + tokens
+        times = list(accumulate(gaps, initial=row["send"] + row["ttft"]))
+        if segment.bounds:
+            a, b = segment.bounds
+            later = bisect_right(times, b, 1) - bisect_left(times, a, 1)
+            self.window_tokens += first * (a <= times[0] <= b) + each * later
+        self.timeline.add(segment.unix + times[0] / 1e6, first)
+        at = 1
+        while at < len(times):
+            unix = segment.unix + times[at] / 1e6
+            until = bisect_left(times, (self.timeline.end_of_bin(unix) - segment.unix) * 1e6, at + 1)
+            self.timeline.add(unix, each * (until - at))
+            at = until
 
     # ------------------------------------------------------------ results
 
@@ -142,7 +175,7 @@ class Figures:
 
     @property
     def system_tps_whole(self) -> float | None:
-        return sum(self.timeline.values()) / self.whole_s if self.whole_s else None
+        return self.timeline.total / self.whole_s if self.whole_s else None
 
     @property
     def user_tps(self) -> float | None:

@@ -381,7 +381,7 @@ class Load:
                 return
             if got is not None:
                 flight.reads.append(got)
-                self._take_in(flight)
+                self._settled.append(flight)     # not at once: others may have something to read, too
 
     def _on_error(self, flight: Flight, e: OSError) -> None:
         if isinstance(e, BlockingIOError | InterruptedError):

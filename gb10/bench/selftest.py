@@ -92,7 +92,7 @@ def held_against(done: dict, notes: dict[str, list[int]], name: str = "selftest"
     """Journal lines against the server's notes, request by request. All in ms."""
     read, true, error = ({k: Spread() for k in ("ttft", "gap", "tpot")} for _ in range(3))
     arrival = Spread()
-    early = 0
+    early = merged = 0                                    # arrivals before their sending; answers with merged reads
     for row in done["rows"]:
         if row.get("err"):
             continue
@@ -105,6 +105,8 @@ def held_against(done: dict, notes: dict[str, list[int]], name: str = "selftest"
             late = [(g - w) // 1000 for g, w in zip(got, writes, strict=True)]
             early += sum(v < -2 for v in late)            # µs are rounded
             arrival.extend(late)
+        else:
+            merged += 1
         read["ttft"].add(row["ttft"])
         true["ttft"].add((writes[0] - sent_at) // 1000)
         error["ttft"].add(abs(row["ttft"] - (writes[0] - sent_at) // 1000))
@@ -113,7 +115,7 @@ def held_against(done: dict, notes: dict[str, list[int]], name: str = "selftest"
         # in ns: a TPOT's error is far below a µs
         read["tpot"].add((row["e2e"] - row["ttft"]) * 1000 // (row["n"] - 1))
         true["tpot"].add((writes[-1] - writes[0]) // (row["n"] - 1))
-    out = {"requests": len(done["rows"]), "errors": done["errors"], "early": early}
+    out = {"requests": len(done["rows"]), "errors": done["errors"], "merged": merged, "early": early}
     for key, scale in (("ttft", 1e3), ("gap", 1e3), ("tpot", 1e6)):
         for p in (50, 99):
             a, b = read[key].percentile(p), true[key].percentile(p)
@@ -138,10 +140,14 @@ def faults(row: dict) -> list[str]:
     return out
 
 
+COLUMNS = (("true_ttft_p50", 10, 3), ("ttft_p50", 9, 3), ("true_tpot_p50", 11, 4), ("tpot_p50", 9, 4), ("true_gap_p99", 10, 3), ("gap_p99", 9, 3),
+           ("arrival_error_p50", 9, 3), ("arrival_error_p99", 8, 3), ("cpu_ms_per_1000", 9, 1))
+
+
 def line(row: dict) -> str:
-    return (f"{row['streams']:>7}  {row['true_ttft_p50']:>10.3f} {row['ttft_p50']:>9.3f}  {row['true_tpot_p50']:>10.4f} {row['tpot_p50']:>9.4f}  "
-            f"{row['true_gap_p99']:>9.3f} {row['gap_p99']:>9.3f}  {row['arrival_error_p50']:>8.3f} {row['arrival_error_p99']:>8.3f}  "
-            f"{row['cpu_ms_per_1000']:>8.1f}")
+    """A row of the table; "–" for arrivals where every answer had reads that merged."""
+    return f"{row['streams']:>7} " + " ".join(f"{'–' if row[key] is None else format(row[key], f'.{digits}f'):>{width}}"
+                                              for key, width, digits in COLUMNS)
 
 
 HEAD = (f"{'':>7}  {'TTFT p50':^20}  {'TPOT p50':^20}  {'gap p99':^19}  {'arrival late':^17}  CPU ms/\n"

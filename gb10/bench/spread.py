@@ -1,101 +1,108 @@
-"""Percentiles of many whole numbers in flat memory: exact up to a limit, in narrow buckets beyond."""
+"""Percentiles of many whole numbers in flat memory: exact while few different values occur, in narrow buckets beyond."""
 
 from __future__ import annotations
 
-from array import array
+from bisect import bisect_right
+from collections import Counter
+from functools import cache
+from itertools import accumulate
 
 from gb10.bench.buckets import bucket, middle
 
-EXACT = 100_000                  # values kept as they are
+EXACT = 20_000                   # different values that are told apart
 BITS = 11                        # beyond: buckets at most 1/2048 (0.05 %) of the value wide
 
 
+@cache
+def _value(number: str, bits: int) -> int:
+    return int(middle(int(number), bits))
+
+
 class Spread:
-    """Whole numbers >= 0, such as microseconds. Percentiles interpolate linearly, as numpy's default does."""
+    """Whole numbers, such as microseconds. Percentiles interpolate linearly, as numpy's default does."""
 
     def __init__(self, exact: int = EXACT, bits: int = BITS):
-        self._exact, self._bits = exact, bits
-        self._values: array | None = array("q")
-        self._sorted = True
-        self._buckets: dict[int, int] = {}
-        self._order: list[int] | None = None     # the buckets' numbers, sorted; None when one has been added
-        self.n, self.total = 0, 0
+        self._limit, self._step, self._bits = exact, exact, bits
+        self._counts: Counter[int] = Counter()
+        self._ranks: tuple[list[int], list[int]] | None = None      # values in order, how many are at or below each
         self.low: int | None = None
         self.high: int | None = None
 
     def __len__(self) -> int:
         return self.n
 
-    def add(self, value: int) -> None:
-        self.extend((value,))
+    @property
+    def n(self) -> int:
+        return self._counts.total()
 
-    def extend(self, values) -> None:
-        values = [max(0, v) for v in values]
-        if not values:
-            return
-        self.n += len(values)
-        self.total += sum(values)
-        low, high = min(values), max(values)
-        self.low = low if self.low is None else min(self.low, low)
-        self.high = high if self.high is None else max(self.high, high)
-        if self._values is not None:
-            self._values.extend(values)
-            self._sorted = False
-            if len(self._values) > self._exact:
-                values, self._values = self._values, None
-            else:
-                return
-        buckets, bits = self._buckets, self._bits
-        self._order = None
-        for v in values:
-            b = bucket(v, bits)
-            buckets[b] = buckets.get(b, 0) + 1
-
-    def add_buckets(self, counts: dict, bits: int) -> None:
-        """Take in counts by bucket number (as JSON keeps them: numbers as text), made with another width."""
-        for number, times in counts.items():
-            self.extend([int(middle(int(number), bits))] * times)
-
-    def percentile(self, p: float) -> float | None:
-        """p from 0 to 100; None without values."""
-        if not self.n:
-            return None
-        if self._values is not None:
-            if not self._sorted:
-                self._values = array("q", sorted(self._values))
-                self._sorted = True
-            place = (self.n - 1) * p / 100
-            i = int(place)
-            a, b = self._values[i], self._values[min(i + 1, self.n - 1)]
-            return a + (b - a) * (place - i)
-        wanted, seen = (self.n - 1) * p / 100, 0
-        if self._order is None:
-            self._order = sorted(self._buckets)
-        for number in self._order:
-            seen += self._buckets[number]
-            if seen > wanted:
-                return min(max(middle(number, self._bits), self.low), self.high)
-        return float(self.high)
+    @property
+    def total(self) -> float:
+        return sum(value * times for value, times in self._counts.items())
 
     @property
     def mean(self) -> float | None:
-        return self.total / self.n if self.n else None
+        return self.total / self.n if self._counts else None
+
+    def add(self, value: int, times: int = 1) -> None:
+        self._counts[value] += times
+        self._note(value, value)
+
+    def extend(self, values: list[int]) -> None:
+        if values:
+            self._counts.update(values)
+            self._note(min(values), max(values))
+
+    def add_buckets(self, counts: dict, bits: int) -> None:
+        """Take in counts by bucket number (as JSON keeps them: numbers as text), made with another width."""
+        if counts:
+            values = {_value(number, bits): times for number, times in counts.items()}
+            self._counts.update(values)
+            self._note(min(values), max(values))
+
+    def _note(self, low: int, high: int) -> None:
+        self._ranks = None
+        self.low = low if self.low is None or low < self.low else self.low
+        self.high = high if self.high is None or high > self.high else self.high
+        if len(self._counts) > self._limit:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Give values that lie close together one place. What comes later is told apart again until the next time."""
+        folded: Counter[int] = Counter()
+        for value, times in self._counts.items():
+            folded[value if value < 1 << self._bits else int(middle(bucket(value, self._bits), self._bits))] += times
+        self._counts = folded
+        self._limit = len(folded) + self._step
+
+    def _at(self, rank: int) -> int:
+        """The value at a place in the order, from 0."""
+        if self._ranks is None:
+            values = sorted(self._counts)
+            self._ranks = values, list(accumulate(self._counts[v] for v in values))
+        values, below = self._ranks
+        return min(max(values[bisect_right(below, rank)], self.low), self.high)
+
+    def percentile(self, p: float) -> float | None:
+        """p from 0 to 100; None without values."""
+        last = self.n - 1
+        if last < 0:
+            return None
+        place = last * p / 100
+        i = int(place)
+        a, b = self._at(i), self._at(min(i + 1, last))
+        return a + (b - a) * (place - i)
 
     def above(self, limit: float) -> int:
         """How many values are larger."""
-        if self._values is not None:
-            return sum(v > limit for v in self._values)
-        return sum(times for number, times in self._buckets.items() if middle(number, self._bits) > limit)
+        return sum(times for value, times in self._counts.items() if value > limit)
 
     def curve(self, points: int = 100) -> list[tuple[float, float]]:
         """(value, share at or below) for a picture of the distribution."""
-        if not self.n:
-            return []
-        return [(self.percentile(100 * i / points), i / points) for i in range(points + 1)]
+        return [(self.percentile(100 * i / points), i / points) for i in range(points + 1)] if self._counts else []
 
     def summary(self, scale: float = 1000.0, digits: int = 3) -> dict | None:
         """{"n", "mean", "min", "p50", "p90", "p99", "max"} divided by `scale` (µs to ms); None without values."""
-        if not self.n:
+        if not self._counts:
             return None
         each = {"mean": self.mean, "min": self.low, "p50": self.percentile(50), "p90": self.percentile(90),
                 "p99": self.percentile(99), "max": self.high}

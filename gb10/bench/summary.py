@@ -6,7 +6,6 @@ from gb10.bench.figures import Figures, Segment
 from gb10.bench.journal import Run
 from gb10.errors import UserError
 
-
 BROKEN = (KeyError, TypeError, AttributeError, ValueError, ArithmeticError)      # what lines of another kind bring about
 
 

@@ -82,9 +82,9 @@ RESPONSES = {
     "CR": CHUNKED + b"".join(chunked(sse(*WORDS, *ENDING, end="\r"))),
     "comments and other fields": CHUNKED + b"".join(chunked(
         [b": ping\n\n", b"event: message\nid: 7\nretry: 10\n", *sse(*WORDS), b":\n\n", *sse(*ENDING)])),
-    "data in two lines": CHUNKED + b"".join(chunked(
-        [(WORDS[1].replace('"choices"', '\n"choices"').join(("data: ", "\n\n"))).replace('\n"', '\ndata:"').encode(),
-         *sse(*ENDING)])),
+    "data in two lines": CHUNKED + b"".join(chunked([b'data: {"id":1,\ndata:"choices":[{"delta":{"content":" w0"}}]}\n\n', *sse(*ENDING)])),
+    "data in two lines, CR LF": CHUNKED + b"".join(chunked(
+        [b'data: {"id":1,\r\ndata:"choices":[{"delta":{"content":" w0"}}]}\r\n\r\n', *sse(*ENDING, end="\r\n")])),
     "length": OK + b"Content-Length: %d\r\n\r\n" % sum(map(len, sse(*WORDS, *ENDING))) + b"".join(sse(*WORDS, *ENDING)),
     "until the end": OK + b"\r\n" + b"".join(sse(*WORDS, *ENDING)),
     "HTTP/1.0": OK.replace(b"1.1", b"1.0") + b"\r\n" + b"".join(sse(*WORDS, *ENDING)),
@@ -100,6 +100,7 @@ RESPONSES = {
     "an error inside": CHUNKED + b"".join(chunked(sse(*WORDS[:3], '{"error":{"message":"it  died","code":500}}', "[DONE]"))),
     "what is no JSON": CHUNKED + b"".join(chunked(sse(*WORDS[:3], "{oops", *ENDING))),
     "half an event": CHUNKED + b"".join(chunked([*sse(*WORDS[:3]), sse(*ENDING)[0][:30]])),
+    "an event without its blank line at the end": CHUNKED + b"".join(chunked([*sse(*WORDS, ENDING[0]), f"data: {ENDING[1]}\n".encode()])),
     "no last blank line": CHUNKED + b"".join(chunked([*sse(*WORDS, *ENDING)[:-1], b"data: [DONE]"])),
     "503 in JSON": b'HTTP/1.1 503 X\r\nContent-Length: 33\r\n\r\n{"error":{"message":"too  many"}} and more',
     "500 in HTML": b"HTTP/1.1 500 X\r\nContent-Type: text/html\r\n\r\n<h1>Oh\nno</h1>",
@@ -141,6 +142,8 @@ def test_random_splits():
     ("extensions and trailers", {"times": 4, "n": 4, "verdict": ("", ""), "keep": True}),
     ("comments and other fields", {"times": 4, "events": 8, "verdict": ("", "")}),
     ("data in two lines", {"times": 1, "n": 4, "text": b" w0"}),
+    ("data in two lines, CR LF", {"times": 1, "n": 4, "text": b" w0"}),
+    ("an event without its blank line at the end", {"times": 4, "n": 4, "n_source": "usage", "verdict": ("", "")}),
     ("until the end", {"times": 4, "verdict": ("", ""), "keep": False}),
     ("after 1xx", {"status": 200, "times": 4, "verdict": ("", "")}),
     ("no content", {"status": 204, "verdict": ("http_204", ""), "times": 0}),
@@ -179,13 +182,34 @@ def test_times_are_those_of_the_read_that_completes_an_event():
 
 def test_the_end_is_when_the_last_byte_of_the_response_came():
     flight = fly([CHUNKED, *map(chunk, sse(*WORDS, *ENDING)), b"0\r\n", b"\r\n"])
-    assert flight.response.done and flight.landed == 1000 * (1 + len(WORDS) + len(ENDING) + 3)
+    assert flight.response.done and flight.landed == 1000 * (1 + len(WORDS) + len(ENDING) + 2)
 
 
 def test_reasoning_first():
     flight = fly([CHUNKED, *chunked(sse(event({"reasoning": "hm"}), event({"reasoning": "so"}), event({"content": "a"}), *ENDING))])
     a = flight.answer
     assert list(a.times) == [2000, 3000, 4000] and a.first_answer == 4000 and told(flight)["text"] == b"a"
+
+
+def test_a_tool_call_is_an_answer():
+    call = event({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{"}}]})
+    a = fly([CHUNKED, *chunked(sse(event({"reasoning": "hm"}), call, event({"content": "a"})))]).answer
+    assert len(a.times) == 3 and a.first_answer == 3000
+
+
+def test_faults_in_utf8_are_passed_over():
+    before, behind = sse(event({"content": "@@"}))[0].split(b"@@")
+    reads = [CHUNKED, *(chunk(before + t + behind) for t in (b"\xff", b"a", b"\xc3", b"b"))]
+    for keep_text in (False, True):
+        a = fly(reads, keep_text).answer
+        assert len(a.times) == 4 and not a.garbage
+        assert b"".join(p if isinstance(p, bytes) else p.encode() for p in a.text) in (b"", b"\xef\xbf\xbda\xc3b")
+
+
+def test_an_event_behind_half_of_another_is_part_of_it():
+    word = chunk(sse(event({"content": "a"}))[0])
+    a = fly([CHUNKED, word, word, chunk(b'data: {"half":'), word, word]).answer
+    assert len(a.times) == 3 and a.garbage.startswith('{"half":data:')
 
 
 @pytest.mark.parametrize(("delta", "more", "counts"), [
@@ -468,7 +492,7 @@ def test_streams_with_faults_never_crash_and_never_invent_a_token():
         assert len(flight.answer.times) <= plain_reader(raw), reads
         assert len(flight.answer.times) <= flight.answer.events
         found += len(flight.answer.times)
-    assert found > 20_000                            # the faults left something to be found
+    assert found > 15_000                            # the faults left something to be found
 
 
 def test_noise_never_crashes():

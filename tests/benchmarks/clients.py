@@ -12,15 +12,17 @@ TTFT     true: first token sent - request arrived. For every client that include
 TPOT     median over the requests, in per cent of the true one
 gap p99  of the times between tokens (or between chunks: whatever the tool calls so)
 CPU      user and system time of all the client's processes with their start, for each 1,000 of the tokens in the table
-peak     highest sum of the processes' PSS (shared pages counted once), sampled three times a second
+peak     highest sum of the processes' PSS, sampled three times a second. It shares pages out, also with the server and
+         this script, so a Python without packages seems some MB lighter than it would be alone
 first    from the command to the arrival of its first request at the server; wall: to its end
+others   how many cores the machine gave to something else meanwhile: a row with much of it says little. Before each run
+         the script waits for a quiet second; where none comes within half a minute, it waits no more
 
 The clients: ours is the real command (in a terminal of its own, so with the live table where rich is installed; telemetry,
 report and --json on). floor is a bare epoll loop that reads, keeps the kernel's date of each read and takes nothing apart:
 what the machine itself costs. openai, httpx and aiohttp are the plain loops that one writes with these libraries.
 
-A client that isn't installed is shown as such. Linux only. The figures of different machines or runs don't compare; a
-machine that does something else meanwhile spoils them.
+A client that isn't installed is shown as such. Linux only. The figures of different machines or runs don't compare.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ sys.path.insert(0, str(ROOT))
 
 from gb10 import __version__
 from gb10.bench.journal import rows
-from gb10.bench.selftest import TOKENS, Truth
+from gb10.bench.selftest import TOKENS, Truth, cpu_ns
 from gb10.engines import vllm_env
 from gb10.paths import PICO, VENV_VLLM
 
@@ -62,6 +64,7 @@ VERSIONS = {"aiperf": "0.13.0", "guidellm": "0.8.1", "openai": "3.52.0", "httpx"
 LIBRARIES = ("openai", "httpx", "aiohttp")
 PATIENCE = 300                       # seconds for one client at one level
 SAMPLE_S = 1 / 3
+QUIET, QUIET_PATIENCE = 0.2, 30      # cores, seconds
 TELEMETRY_OFF = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "VLLM_NO_USAGE_STATS": "1"}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 LEFT_OUT = ("http_proxy", "https_proxy", "all_proxy", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
@@ -330,10 +333,10 @@ def percentile(values: list, p: float) -> float | None:
 
 
 def figures(answers: list[tuple[int, list[int]]]) -> dict:
-    """(start, times of the tokens) in ns -> what a table of a client says, in ms."""
+    """(start, times of the tokens) in ns -> what a table of a client says, in ms. Where reads have merged, there are fewer times."""
     whole = [(start, times) for start, times in answers if len(times) > 1]
     ttft = [(times[0] - start) / 1e6 for start, times in whole]
-    tpot = [(times[-1] - times[0]) / (len(times) - 1) / 1e6 for _, times in whole]
+    tpot = [(times[-1] - times[0]) / (TOKENS - 1) / 1e6 for _, times in whole]
     gap = [(b - a) / 1e6 for _, times in whole for a, b in pairwise(times)]
     return {"ttft_p50": percentile(ttft, 50), "ttft_p99": percentile(ttft, 99), "tpot_p50": percentile(tpot, 50),
             "gap_p99": percentile(gap, 99), "answered": len(whole)}
@@ -399,8 +402,8 @@ class Tree:
     """All processes that came from here, but one: their memory, sampled. Orphans come to us (see `adopt`)."""
 
     def __init__(self, but: int):
-        self._but, self._stop = but, threading.Event()
-        self.peak = self.load_peak = self.load_cpu = 0           # MB; of our load process: MB, seconds
+        self._but, self._stop, self._load = but, threading.Event(), 0
+        self.peak = self.load_peak = self.load_cpu = 0           # MB; of our load process: MB with all shared pages, seconds
         self.most = 0                                            # processes at once
         self._thread = threading.Thread(target=self._watch)
 
@@ -424,21 +427,23 @@ class Tree:
         for pid in pids:
             try:
                 with open(f"/proc/{pid}/smaps_rollup") as f:
-                    mb = next((int(line.split()[1]) * 1024 / 1e6 for line in f if line.startswith("Pss:")), 0.0)
+                    mb = {line.split()[0]: int(line.split()[1]) * 1024 / 1e6 for line in f if line.startswith(("Pss:", "Rss:"))}
                 with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    is_load = b"gb10.bench.loadproc" in f.read()
-                if is_load:
-                    with open(f"/proc/{pid}/schedstat") as f:
-                        self.load_cpu = int(f.read().split()[0]) / 1e9
-                    self.load_peak = max(self.load_peak, mb)
-            except (OSError, ValueError, IndexError):            # it has ended
+                    if b"gb10.bench.loadproc" in f.read():
+                        self._load, self.load_peak = pid, max(self.load_peak, mb["Rss:"])
+                whole += mb["Pss:"]
+            except (OSError, ValueError, KeyError):              # it has ended
                 continue
-            whole += mb
         self.peak, self.most = max(self.peak, whole), max(self.most, len(pids))
 
     def _watch(self) -> None:
-        while not self._stop.wait(SAMPLE_S):
-            self._look()
+        turn = 0
+        while not self._stop.wait(SAMPLE_S / 8):
+            turn += 1
+            if turn % 8 == 0:
+                self._look()
+            if self._load:
+                self.load_cpu = max(self.load_cpu, cpu_ns(self._load) / 1e9)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -471,6 +476,23 @@ def adopt() -> None:
         raise SystemExit("the kernel refuses to let orphans come here: their time could not be counted")
 
 
+def busy_seconds() -> float:
+    """Of all cores since the machine started, with what a hypervisor took away."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")             # without idle and waiting for disks
+
+
+def quiet(patience: float = QUIET_PATIENCE) -> bool:
+    """Wait for a second in which the machine does next to nothing; False when none came."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
+        before = busy_seconds()
+        time.sleep(1)
+        if busy_seconds() - before < QUIET:
+            return True
+    return False
+
+
 def processor_seconds() -> float:
     """Of all children that have ended, with theirs."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -482,13 +504,14 @@ def run(client: Client, level: Level) -> dict:
     with tempfile.TemporaryDirectory() as name, Truth(ttft=level.ttft, itl=level.itl, tokens=TOKENS) as truth:
         folder = Path(name)
         command = [str(part) for part in client.command(truth.target.port, level, folder)]
-        before = processor_seconds()
+        before, others = processor_seconds(), busy_seconds() - time.process_time() - cpu_ns(truth.pid) / 1e9
         with Tree(but=truth.pid) as tree:
             start = time.monotonic_ns()
             code = execute(command, client, folder)
             wall = (time.monotonic_ns() - start) / 1e9
         tree.bury()
         cpu = processor_seconds() - before
+        others = busy_seconds() - time.process_time() - cpu_ns(truth.pid) / 1e9 - others - cpu
         notes = truth.notes()
         if code != 0:
             return {"failed": said(folder / "log") if code is not None else f"nothing came of it in {PATIENCE} s"}
@@ -500,7 +523,7 @@ def run(client: Client, level: Level) -> dict:
     true = figures([(note[0], note[1:]) for note in notes.values()])
     return {"reported": reported, "true": true, "cpu_s": cpu, "cpu_ms_per_1000": cpu * 1e6 / level.tokens, "peak_mb": tree.peak,
             "processes": tree.most, "load_mb": tree.load_peak or None, "load_cpu_s": tree.load_cpu or None, "wall_s": wall,
-            "first_s": (first - start) / 1e9} | errors(reported, true)
+            "first_s": (first - start) / 1e9, "others": max(0.0, others / wall)} | errors(reported, true)
 
 
 def execute(command: list[str], client: Client, folder: Path) -> int | None:
@@ -548,8 +571,9 @@ def errors(reported: dict, true: dict) -> dict:
 # ---------------------------------------------------------------- the whole
 
 
+LOAD_ALONE = "- its load process"
 SHOWN = ("ttft_p50_error", "own_ttft_p50_error", "ttft_p99_error", "tpot_error", "gap_p99_error", "cpu_s", "cpu_ms_per_1000", "peak_mb",
-         "load_mb", "load_cpu_s", "wall_s", "first_s")
+         "load_mb", "load_cpu_s", "wall_s", "first_s", "others")
 
 
 def typical(runs: list[dict]) -> dict:
@@ -569,7 +593,7 @@ def tell(what: str) -> None:
 
 def measure(chosen: list[Client], levels: list[Level], repeat: int) -> dict:
     adopt()
-    before = os.getloadavg()[0]
+    before, patient = os.getloadavg()[0], True
     versions = {client.name: client.what() for client in chosen}
     found: dict[str, dict[str, list]] = {level.name: {client.name: [] for client in chosen} for level in levels}
     for level in levels:
@@ -577,17 +601,21 @@ def measure(chosen: list[Client], levels: list[Level], repeat: int) -> dict:
             for client in chosen:
                 tell(f"{level.name}: {client.name}, {turn + 1} of {repeat}")
                 missing = versions[client.name] in ("not installed", "does not start")
+                patient = patient and (missing or quiet())
                 found[level.name][client.name].append({"failed": versions[client.name]} if missing else run(client, level))
     tell("")
     table = {name: {client: typical(runs) for client, runs in row.items()} for name, row in found.items()}
-    slopes = {client.name: slope for client in chosen if (slope := marginal(table, client.name))}
+    lines = [(client.name, client.name, "cpu_s") for client in chosen]
+    if "ours" in versions:
+        lines.insert(1 + list(versions).index("ours"), (LOAD_ALONE, "ours", "load_cpu_s"))
+    slopes = {name: slope for name, client, key in lines if (slope := marginal(table, client, key))}
     return {"machine": machine(), "load_before": before, "live_table": live_table(), "versions": versions, "repeat": repeat,
             "levels": table, "marginal": slopes, "targets": targets(table, slopes), "runs": found}
 
 
-def marginal(table: dict, client: str) -> dict | None:
+def marginal(table: dict, client: str, key: str = "cpu_s") -> dict | None:
     """Between 16 and 64 streams the tokens grow and the start stays: a line through both."""
-    cpu = {name: row[client].get("cpu_s") for name, row in table.items() if client in row}
+    cpu = {name: row[client].get(key) for name, row in table.items() if client in row}
     if cpu.get("16") is None or cpu.get("64") is None:
         return None
     few, many = (LEVELS[name].tokens / 1000 for name in ("16", "64"))
@@ -636,7 +664,7 @@ def live_table() -> str:
 
 COLUMNS = (("TTFT p50", "ttft_p50_error", "+.2f"), ("own send", "own_ttft_p50_error", "+.2f"), ("TTFT p99", "ttft_p99_error", "+.2f"),
            ("TPOT, %", "tpot_error", "+.2f"), ("gap p99", "gap_p99_error", "+.2f"), ("CPU ms/1k", "cpu_ms_per_1000", ",.1f"),
-           ("peak MB", "peak_mb", ",.0f"), ("first s", "first_s", ".2f"), ("wall s", "wall_s", ".1f"))
+           ("peak MB", "peak_mb", ",.0f"), ("first s", "first_s", ".2f"), ("wall s", "wall_s", ".1f"), ("others", "others", ".1f"))
 
 
 def cell(value: float | None, form: str) -> str:
@@ -647,7 +675,7 @@ def show(r: dict) -> None:
     print(f"{r['machine']}; load {r['load_before']:.1f} before the start\n" + ", ".join(f"{n} {v}" for n, v in r["versions"].items()))
     print(f"ours: {r['live_table']}. {TOKENS} tokens an answer; {r['repeat']} run(s) of each, the median of each figure. Times in ms: "
           "reported - true.")
-    wide = max(map(len, r["versions"])) + 2
+    wide = max(map(len, r["versions"])) + 1
     for name, rows_ in r["levels"].items():
         level = LEVELS[name]
         print(f"\n{name}: {level.streams} at once, TTFT {level.ttft:g}, ITL {level.itl:g}, {level.requests} requests")
@@ -661,9 +689,10 @@ def show(r: dict) -> None:
     if r["marginal"]:
         print("\nCPU ms for 1,000 tokens more: between 16 and 64 streams; at spark, all but the fixed part. Fixed: where the line through\n"
               "16 and 64 streams meets no tokens, in s.")
-        print("client".ljust(wide) + "".join(f"{head:>11}" for head in ("16 to 64", "spark", "fixed s")))
+        wide_too = max(map(len, r["marginal"])) + 2
+        print("client".ljust(wide_too) + "".join(f"{head:>11}" for head in ("16 to 64", "spark", "fixed s")))
         for client, slope in r["marginal"].items():
-            print(client.ljust(wide) + f"{slope['ms']:>11.1f}{cell(slope['spark_ms'], '.1f'):>11}{slope['fixed_s']:>11.2f}")
+            print(client.ljust(wide_too) + f"{slope['ms']:>11.1f}{cell(slope['spark_ms'], '.1f'):>11}{slope['fixed_s']:>11.2f}")
     if r["targets"]:
         print("\nAsked of ours")
     for t in r["targets"]:
