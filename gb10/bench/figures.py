@@ -83,7 +83,7 @@ class Figures:
         self.blocks.setdefault(row["cell"], [])          # also where all of a block failed: pairs stay pairs
         send, error = row.get("send"), row.get("err")
         if send is not None:
-            segment.window.add(send, send + row["end"])
+            segment.window.add(send, send + row["end"], row.get("slot", 0))
         if "connect" in row:
             self.connect.add(row["connect"])
         if error:

@@ -108,7 +108,7 @@ class Flight:
             row["turn"] = self.turn
         if self.wire is not None and self.wire.used == 1 and self.wire.open:
             row["connect"] = self.wire.connect_ns // 1000
-        row["end"] = (end - (send or zero)) // 1000
+        row["end"] = us(end - (send or zero))
         if error:
             row["err"] = error
             if detail:

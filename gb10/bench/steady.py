@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from heapq import heappush, heappushpop
-
 
 class Window:
-    """Takes in the start and end of every request of a segment, in any order; `bounds()` is the window.
+    """Takes in the start and end of every request of a segment with its slot, in any order; `bounds()` is the window.
 
-    While requests are left, a slot that ends one starts the next at once, so C are in flight from the C-th start on, and
-    until the first end after the last start. At most C requests end after the last start: the C latest ends are enough.
+    A slot that ends a request starts the next at once while any are left, so it is busy from its first start to its last
+    end; all C are from the latest first start to the earliest last end. (The microseconds between two requests of a slot
+    count as busy.)
     """
 
     def __init__(self, concurrency: int):
         self._c = concurrency
-        self._starts: list[int] = []     # the C earliest, negated: a heap whose top is the C-th
-        self._ends: list[int] = []       # the C latest: a heap whose top is the earliest of them
+        self._slots: dict[int, tuple[int, int]] = {}     # first start, last end
         self.first: int | None = None    # start of the first request
         self.last: int | None = None     # end of the last
-        self._last_start: int | None = None
 
-    def add(self, start: int, end: int) -> None:
+    def add(self, start: int, end: int, slot: int = 0) -> None:
         self.first = start if self.first is None else min(self.first, start)
         self.last = end if self.last is None else max(self.last, end)
-        self._last_start = start if self._last_start is None else max(self._last_start, start)
-        for heap, value in ((self._starts, -start), (self._ends, end)):
-            if len(heap) < self._c:
-                heappush(heap, value)
-            else:
-                heappushpop(heap, value)
+        a, b = self._slots.get(slot, (start, end))
+        self._slots[slot] = (min(a, start), max(b, end))
 
     def bounds(self) -> tuple[int, int] | None:
         """(from, to), or None where there was no moment with C in flight."""
-        if len(self._starts) < self._c:
+        if len(self._slots) < self._c:
             return None
-        after = [e for e in self._ends if e > self._last_start]
-        begin = -self._starts[0]
-        return (begin, min(after)) if after and min(after) > begin else None
+        begin, end = max(a for a, _ in self._slots.values()), min(b for _, b in self._slots.values())
+        return (begin, end) if end > begin else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gb10.bench.figures import Figures
 from gb10.bench.report.about import limits
-from gb10.bench.report.words import about, counted, engines, load, name_of, plain, tail
+from gb10.bench.report.words import about, counted, engines, load, name_of, plain
 from gb10.bench.say import late
 
 ERRORS = {
