@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from gb10.errors import UserError, WorkFailed
 
-TRIES = 6
+TRIES = 6                        # prompts of whole words
+PADS = 3                         # and with short words
 
 
 def words_for(tokens: int, count: Callable[[int, int], int | None]) -> tuple[int, int, int]:
@@ -49,8 +50,14 @@ def words_for(tokens: int, count: Callable[[int, int], int | None]) -> tuple[int
             if guess in known or guess < 0:
                 break
     best = min(known, key=lambda w: (abs(known[w] - tokens), w))
+    found = (best, 0, known[best])
     below = max(w for w in known if known[w] <= tokens)
-    missing = tokens - known[below]
-    if missing and known[best] != tokens and (reached := ask(below, missing)) and abs(reached - tokens) < abs(known[best] - tokens):
-        return below, missing, reached
-    return best, 0, known[best]
+    short = tokens - known[below]
+    for _ in range(PADS):
+        if found[2] == tokens or short <= 0:
+            break
+        reached = ask(below, short)
+        if abs(reached - tokens) < abs(found[2] - tokens):
+            found = (below, short, reached)
+        short += tokens - reached
+    return found

@@ -58,7 +58,7 @@ def parse(url: str) -> Target:
     if scheme.lower() not in ("http", "https") or not place or any(c.isspace() or ord(c) < 32 for c in text):
         raise UserError(f"{url!r} is no URL of a server: give one like http://127.0.0.1:8002/v1.")
     if "@" in place:
-        raise UserError("a name or password in the URL would end up in result files: put the key into OPENAI_API_KEY instead.")
+        raise UserError("a name or password in the URL would end up in result files: put the key into GB10_API_KEY instead.")
     if "?" in path or "#" in path:
         raise UserError(f"{url!r} has a query or fragment: give the plain address, http://127.0.0.1:8002/v1 for instance.")
     host, port = _host_and_port(place, url, 443 if scheme.lower() == "https" else 80)

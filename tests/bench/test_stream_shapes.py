@@ -51,18 +51,16 @@ class Measured:
         """When this write happened, in ms from the request."""
         return (self.writes[row["i"]][write] - self.sent(row)) / 1e6
 
-    def arrivals(self, row):
-        out = [row["ttft"]]
-        for gap in row["gaps"]:
-            out.append(out[-1] + gap)
-        return [a / 1000 for a in out]
+    def late(self):
+        """How much later than its write the first and the last arrival of each request were dated, in ms."""
+        return [row[name] / 1000 - self.true(row, write) for row in self.good for name, write in (("ttft", 0), ("e2e", -1))]
 
 
 def measured(worker, shape, events_per_read=1.0, **how):
-    """Measure; again where a starved client met two segments in one read, which it says itself."""
-    for _ in range(4):
+    """Measure; again where a starved client met many segments two in a read, which it says itself."""
+    for _ in range(3):
         m = Measured(worker, shape, **how)
-        if m.good and abs(m.result["events_per_read"] - events_per_read) < 0.005:
+        if m.good and m.figures.events <= 1.02 * events_per_read * m.figures.reads:
             break
     return m
 
@@ -106,10 +104,10 @@ def test_the_right_figures(worker, name):
         assert row["ttft"] + sum(row["gaps"]) == row["e2e"]
     assert m.result["estimated"] is (shape == "no_usage") and m.result["finish"] == {"length": REQUESTS}
     assert m.result["tokens_per_event"] == (None if shape == "no_usage" else pytest.approx(TOKENS / events, abs=0.001))
-    assert m.result["events_per_read"] == pytest.approx(per_read, abs=0.005)
-    assert m.result["gap_is_itl"] is (events == TOKENS and per_read == 1 and shape != "no_usage")
+    assert per_read <= m.result["events_per_read"] < 1.4 * per_read
+    assert m.result["gap_is_itl"] is (events == TOKENS and shape != "no_usage" and m.figures.events < 1.005 * m.figures.reads)
     # against the server's notes: when the first token came, and how much time was between first and last
-    late = [a - m.true(row, k) for row in m.good for k, a in enumerate(m.arrivals(row))]
+    late = m.late()
     assert median(late) < LATE_MS and min(late) > -0.1
     spans = {row["i"]: (m.writes[row["i"]][-1] - m.writes[row["i"]][0]) / 1e6 for row in m.good}
     true_tpot = median(spans.values()) / (TOKENS - (n_first or 1))
@@ -140,8 +138,9 @@ def test_the_divisor_of_tpot():
 
 def test_a_split_event_counts_when_it_is_whole(worker):
     m = measured(worker, "split")
-    longer = [row["gaps"][k - 1] for row in m.good for k in range(7, TOKENS, 8)]
-    shorter = [row["gaps"][k] for row in m.good for k in range(7, TOKENS - 1, 8)]
+    whole = [row for row in m.good if len(row["gaps"]) == TOKENS - 1]
+    longer = [row["gaps"][k - 1] for row in whole for k in range(7, TOKENS, 8)]
+    shorter = [row["gaps"][k] for row in whole for k in range(7, TOKENS - 1, 8)]
     assert median(longer) - median(shorter) == pytest.approx(4000, abs=1500)       # 2 ms later, and 2 ms nearer to the next
 
 
@@ -211,5 +210,5 @@ def test_byte_by_byte(worker):
 def test_times_of_reading_say_so(worker, stamps):
     m = measured(worker, "plain", stamps=stamps)
     assert m.done["stamps"] == m.result["stamps"] == ("user" if stamps == "user" else "kernel") and m.done["errors"] == 0
-    late = [a - m.true(row, k) for row in m.good for k, a in enumerate(m.arrivals(row))]
+    late = m.late()
     assert median(late) < LATE_MS and min(late) > -0.1
