@@ -19,8 +19,8 @@ LAG_BITS = 4                     # lags are kept in buckets of 6 % width
 class Flight:
     """A request between its first byte and its end. Times are monotonic ns."""
 
-    __slots__ = ("answer", "body", "closed", "conversation", "epoch", "heard", "index", "landed", "portion", "reads", "response",
-                 "retried", "scheduled", "send", "sent", "slot", "turn", "wire")
+    __slots__ = ("answer", "body", "closed", "connect", "conversation", "epoch", "heard", "index", "landed", "portion", "reads",
+                 "response", "retried", "scheduled", "send", "sent", "slot", "turn", "wire")
 
     def __init__(self, index: int, slot: int, scheduled: int, keep_text: bool):
         self.index, self.slot, self.scheduled = index, slot, scheduled
@@ -30,6 +30,7 @@ class Flight:
         self.portion = PORTION + (slot * 7) % PORTION    # so many are taken apart at once; not all streams at the same time
         self.landed = self.closed = 0    # when the response was complete, when the peer closed
         self.wire = None
+        self.connect = 0             # what opening its connection took, where it is the first on it
         self.body = b""              # the whole request
         self.sent = 0                # bytes of it that are out
         self.send = 0                # just before its first byte was written
@@ -106,8 +107,8 @@ class Flight:
             row["sched"] = (self.scheduled - zero) // 1000
         if self.conversation is not None:
             row["turn"] = self.turn
-        if self.wire is not None and self.wire.used == 1 and self.wire.open:
-            row["connect"] = self.wire.connect_ns // 1000
+        if self.connect:
+            row["connect"] = us(self.connect)
         row["end"] = us(end - (send or zero))
         if error:
             row["err"] = error

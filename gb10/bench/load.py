@@ -34,8 +34,6 @@ MS = 1_000_000
 IN, OUT = 1, 4                   # EPOLLIN and POLLIN, EPOLLOUT and POLLOUT
 CONNECT_S = 10                   # to open a connection
 TELL_NS = 250 * MS               # between two words of progress; also how often time-outs and the clock are looked at
-PORTION = 256                    # reads that are taken apart in one go
-BACKLOG_NS = 100 * MS            # how long the first of them may wait for company
 PREPARED = 64                    # requests built ahead, as far as PREPARED_BYTES go
 PREPARED_BYTES = 4 << 20
 MANY = 8                         # from so many streams on the loop pauses between looks
@@ -337,6 +335,7 @@ class Load:
     def _launch(self, wire: Wire, flight: Flight) -> None:
         self._wires[wire.fd] = (wire, flight)
         flight.wire, flight.epoch = wire, self._offset.epoch
+        flight.connect = 0 if wire.used else wire.connect_ns
         wire.used += 1
         self._flights.add(flight)
         flight.send = flight.heard = monotonic_ns()

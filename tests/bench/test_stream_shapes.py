@@ -13,7 +13,7 @@ from gb10.bench.figures import Figures, Segment
 from gb10.bench.selftest import Truth
 from gb10.bench.worker import Worker
 
-TTFT, ITL, TOKENS, REQUESTS = 20.0, 4.0, 48, 6
+TTFT, ITL, TOKENS, REQUESTS = 20.0, 4.0, 48, 4
 LATE_MS = 5.0        # how late an arrival may be dated (median): ten times what a busy machine shows with kernel stamps
 
 
@@ -184,13 +184,12 @@ def test_the_whole_time_limit(worker):
 
 
 def test_an_answer_that_ends_by_itself_is_short_and_no_failure(worker):
-    m = Measured(worker, "plain")
     with Truth(ttft=5, itl=1, tokens=20) as truth:
         done = worker.run(truth.spec(asked=TOKENS, todo=[(0, 3)]))
         anyhow = worker.run(truth.spec(asked=None, todo=[(0, 3)]))
     assert [r["err"] for r in done["rows"]] == ["short"] * 3 and done["errors"] == 0
     assert done["rows"][0]["why"] == f"20 of {TOKENS} tokens, finish_reason stop"
-    assert not any(r.get("err") for r in anyhow["rows"]) and anyhow["tokens"] == 60 and m.result["ok"] == REQUESTS
+    assert not any(r.get("err") for r in anyhow["rows"]) and anyhow["tokens"] == 60
 
 
 # ------------------------------------------------------------ odd sizes
