@@ -10,6 +10,7 @@ import threading
 
 from gb10.bench.figures import Figures, Segment
 from gb10.bench.spec import Spec
+from gb10.bench.worker import Worker
 from gb10.paths import ROOT
 
 COMMAND = [sys.executable, str(ROOT / "appendix" / "llm_benchmark.py")]
@@ -154,6 +155,18 @@ def serving(answer, **how):
 
     server = RawServer(talk, **how)
     return server
+
+
+class Guarded(Worker):
+    """A load process that is killed when a cell does not end, so that a test fails instead of hanging."""
+
+    def run(self, spec, progress=lambda row: None):
+        guard = threading.Timer(45, self.process.kill)
+        guard.start()
+        try:
+            return super().run(spec, progress)
+        finally:
+            guard.cancel()
 
 
 def figures(done, concurrency=1, rate=None, slo=None):

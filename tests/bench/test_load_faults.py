@@ -12,6 +12,7 @@ import time
 import pytest
 from bench_helpers import (
     ANSWER,
+    Guarded,
     RawServer,
     bench,
     chunk,
@@ -28,7 +29,6 @@ from gb10.bench import wire as wire_module
 from gb10.bench.load import GIVE_UP, Load
 from gb10.bench.selftest import Truth
 from gb10.bench.spec import Spec
-from gb10.bench.worker import Worker
 
 load_module = sys.modules["gb10.bench.load"]
 HEAD = ANSWER.partition(b"%s")[0] + b"\r\n"
@@ -36,7 +36,7 @@ HEAD = ANSWER.partition(b"%s")[0] + b"\r\n"
 
 @pytest.fixture(scope="module")
 def shared():
-    w = Worker()
+    w = Guarded()
     yield w
     w.stop()
     assert w.process.wait(10) == 0
@@ -631,7 +631,7 @@ def test_tls_in_the_load_process(tls, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert.pem"))
     many = HEAD + b"".join(map(chunk, words(2000))) + b"0\r\n\r\n"
     answers = {1: good(), 2: many, 3: plain({"error": {"message": "full"}}, "503 No"), 4: good(headers=b"Connection: close\r\n"), 5: good()}
-    with Worker() as worker, serving(lambda head, body, n: answers[n], tls=tls) as server:
+    with Guarded() as worker, serving(lambda head, body, n: answers[n], tls=tls) as server:
         done = worker.run(server.spec(todo=[(0, 5)], prompt=LARGE))
         assert [r.get("err") for r in done["rows"]] == [None, None, "http_503", None, None]
         assert [r["n"] for r in done["rows"] if "n" in r] == [4, 2000, 4, 4] and done["stamps"] == "tls"
@@ -640,7 +640,7 @@ def test_tls_in_the_load_process(tls, certificate, monkeypatch):
         # a name that the certificate does not have, and a server that speaks no TLS
         done = worker.run(server.spec(tls="elsewhere.example", todo=[(0, 50)]))
         assert {r["err"] for r in done["rows"]} == {"connect"} and "elsewhere.example" in done["gave_up"]
-    with Worker() as worker, RawServer(lambda t: t.send(b"220 mail ready\r\n")) as server:
+    with Guarded() as worker, RawServer(lambda t: t.send(b"220 mail ready\r\n")) as server:
         done = worker.run(server.spec(tls="localhost", todo=[(0, 50)]))
         assert {r["err"] for r in done["rows"]} == {"connect"} and "SSL" in done["gave_up"].upper()
 

@@ -8,10 +8,10 @@ from itertools import pairwise
 from statistics import median
 
 import pytest
+from bench_helpers import Guarded
 
 from gb10.bench.figures import Figures, Segment
 from gb10.bench.selftest import Truth
-from gb10.bench.worker import Worker
 
 TTFT, ITL, TOKENS, REQUESTS = 20.0, 4.0, 48, 4
 LATE_MS = 5.0        # how late an arrival may be dated (median): ten times what a busy machine shows with kernel stamps
@@ -19,7 +19,7 @@ LATE_MS = 5.0        # how late an arrival may be dated (median): ten times what
 
 @pytest.fixture(scope="module")
 def worker():
-    with Worker() as w:
+    with Guarded() as w:
         yield w
 
 
