@@ -74,6 +74,8 @@ class Campaign:
 
     def execute(self, run: Run | None = None) -> Run:
         """Measure. run: one to go on with. Raises WorkFailed when nothing could be measured at all."""
+        if run:
+            run.hold()
         todo = self._left(run) if run else {}
         before = self._catch_ctrl_c()
         try:
@@ -83,6 +85,7 @@ class Campaign:
                 self.view.note(prepared(e, self.o))
             if run is None:
                 run = Run.create(self._meta(salt), home() if self.o.results is None else _path(self.o.results))
+                run.hold()
                 todo = {c["cell"]: whole(c) for c in run.meta["cells"]}
             else:
                 run.mend()
@@ -97,6 +100,7 @@ class Campaign:
         finally:
             self._restore_ctrl_c(before)
             self.view.close()
+        run.release()
         run.meta["ended"] = now_text()
         self.groups = figures(run)
         self._learn(run)

@@ -18,10 +18,13 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
 
+from gb10.bench.lock import lock
 from gb10.errors import UserError, WorkFailed
 
 FORMAT, VERSION = "gb10-bench", 1
+OUTLIVES = 3.0                   # seconds in which a load process notices that its command is gone
 META, JOURNAL, TELEMETRY = "meta.json", "journal.jsonl", "telemetry.jsonl"
 
 
@@ -37,6 +40,7 @@ class Run:
 
     def __init__(self, folder: Path, meta: dict):
         self.folder, self.meta = folder, meta
+        self._locks: list[int] = []
 
     @property
     def journal(self) -> Path:
@@ -81,6 +85,26 @@ class Run:
         except OSError as e:
             partial.unlink(missing_ok=True)
             raise WorkFailed(f"{self.folder / META} can't be written ({e.strerror}).") from e
+
+    def hold(self) -> None:
+        """Keep others from measuring into this run until this process ends. Raises UserError when one does.
+
+        A lock on the folder for the command, one on the journal for its load process, which can outlive it by a moment.
+        """
+        busy = UserError(f"{self.id} is still being measured by another process: wait for it, or stop it.")
+        self._locks = [os.open(self.folder, os.O_RDONLY), os.open(self.journal, os.O_RDONLY)]
+        command, load = self._locks
+        end = monotonic() + OUTLIVES
+        while not (free := lock(command)) or not lock(load):
+            if not free or monotonic() > end:
+                self.release()
+                raise busy
+            sleep(0.05)
+        os.close(self._locks.pop())                       # our own load process will want it
+
+    def release(self) -> None:
+        while self._locks:
+            os.close(self._locks.pop())
 
     def append(self, row: dict) -> None:
         append(self.journal, row)

@@ -47,8 +47,9 @@ GIVE_UP = 8                      # connections refused in a row (or one for each
 class Load:
     """One cell: requests of one kind at one concurrency or rate."""
 
-    def __init__(self, spec, write, tell=lambda row: None, stop=lambda: False):
-        self.spec, self._write, self._tell, self._stop = spec, write, tell, stop
+    def __init__(self, spec, write, tell=lambda row: None, stop_fd: int | None = None):
+        """stop_fd: a file number that becomes readable when the cell is to be given up."""
+        self.spec, self._write, self._tell, self._stop_fd = spec, write, tell, stop_fd
         self._addresses = list(spec.addresses)  # the one that took the last connection first
         self._key = spec.headers.get("Authorization", "").removeprefix("Bearer ")
         self._offset = Offset()
@@ -66,6 +67,8 @@ class Load:
         else:
             self._poll = _Poll()
             self._nap = self._poll.poll
+        if stop_fd is not None:
+            self._poll.register(stop_fd, IN)
         self._wires: dict[int, tuple[Wire, Flight | None]] = {}    # by file number; with the flight that waits or is on it
         self._idle: deque[Wire] = deque()
         self._lanes: dict[int, tuple] = {}      # by file number: (recvmsg, flight), where nothing but reading is left to do
@@ -126,7 +129,7 @@ class Load:
         for _ in range(count):
             self._connect(None)
         end = monotonic_ns() + CONNECT_S * 1000 * MS
-        while self._connecting and monotonic_ns() < end and not self._stop():
+        while self._connecting and monotonic_ns() < end and not self.cancelled:
             for fd, _ in self._poll.poll(0.1):
                 self._on_other(fd)
         for wire, _ in [w for w in self._wires.values() if not w[0].open]:
@@ -137,7 +140,7 @@ class Load:
     def _loop(self) -> None:
         poll, lanes, settled = self._poll, self._lanes, self._settled
         looked, ready = 0, ()
-        while self._flights or self._over or self._waiting or self._connecting or self._resting or self._more():
+        while not self.cancelled and (self._flights or self._over or self._waiting or self._connecting or self._resting or self._more()):
             for fd, _ in ready or poll.poll(0):
                 lane = lanes.get(fd)
                 if lane is None:
@@ -168,9 +171,6 @@ class Load:
                 continue
             if now - looked > TELL_NS:
                 looked = now
-                if self._stop():
-                    self._cancel()
-                    return
                 self._look_round(now)
             if len(self._ready) < PREPARED // 2 and self._prepare(8):
                 continue
@@ -363,6 +363,9 @@ class Load:
 
     def _on_other(self, fd: int) -> None:
         """Something on a connection that isn't just waiting for plain reads."""
+        if fd == self._stop_fd:
+            self.cancelled = True                    # by a person: what is in flight is given up, without a line
+            return
         wire, flight = self._wires.get(fd, (None, None))
         if wire is None:
             return
@@ -502,11 +505,6 @@ class Load:
                 self._failed(wire, flight, f"no connection after {CONNECT_S} s")
         self._tell({"done": self.done, "errors": self.errors, "in_flight": len(self._flights), "pieces": self.pieces + sum(len(f.reads) for f in self._flights),
                     "tokens": self.tokens, "t": (now - self.zero) / 1e9, "recent": list(self._recent)})
-
-    def _cancel(self) -> None:
-        """Stopped by a person: what is in flight is given up, without a line."""
-        self.cancelled = True
-        self._flights.clear()
 
 
 def _reason(e: OSError) -> str:

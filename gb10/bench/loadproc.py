@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import sys
 
 from gb10.bench.load import Load
+from gb10.bench.lock import lock
 from gb10.bench.spec import Spec
 from gb10.errors import CourseError, WorkFailed
 
@@ -32,8 +32,9 @@ def main() -> None:
         try:
             if spec.journal:
                 file = os.open(spec.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+                lock(file)
             write = rows.append if file is None else lambda row, file=file: _append(file, row)
-            load = Load(spec, write, lambda row: _say({"p": row}), lambda: _closed(stdin))
+            load = Load(spec, write, lambda row: _say({"p": row}), stdin)
             done = load.run()
             _say({"done": done | ({"rows": rows} if file is None else {})})
         except OSError as e:
@@ -53,11 +54,6 @@ def _line(stdin: int, buffer: bytes) -> tuple[bytes, bytes]:
         buffer += more
     line, _, buffer = buffer.partition(b"\n")
     return line, buffer
-
-
-def _closed(stdin: int) -> bool:
-    """Has the parent closed its end? Nothing is sent while a cell runs, so readable means closed."""
-    return bool(select.select((stdin,), (), (), 0)[0])
 
 
 def _append(file: int, row: dict) -> None:

@@ -1,0 +1,277 @@
+"""Results on disk: what a kill leaves, what is resumed, what is refused, and memory that stays flat."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gb10.bench import journal
+from gb10.bench.campaign import left_to_do, plan
+from gb10.bench.main import main
+from gb10.bench.selftest import Truth
+from gb10.bench.summary import figures
+from gb10.errors import UserError, WorkFailed
+from gb10.paths import ROOT
+
+FRONT = [sys.executable, "-S", str(ROOT / "appendix" / "llm_benchmark.py")]
+REQUESTS, STREAMS = 60, 6
+
+
+@pytest.fixture(scope="module")
+def truth():
+    with Truth(ttft=15, itl=2, tokens=8) as server:
+        yield server
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("GB10_BENCH", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def start(truth, *more):
+    return subprocess.Popen([*FRONT, "--url", truth.url, "--concurrency", str(STREAMS), "--requests", str(REQUESTS), "--max-tokens", "8",
+                             "--quiet", *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def children(pid):
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.01)
+    pytest.fail("waited in vain")
+
+
+def journaled(runs, least):
+    """The run's folder as soon as its journal has so many requests."""
+    def look():
+        for path in runs.glob("*/journal.jsonl"):
+            if path.read_bytes().count(b'"k":"req"') >= least:
+                return path.parent
+        return None
+    return wait_for(look)
+
+
+def numbers(folder):
+    return [r["i"] for r in journal.Run.open(folder).rows() if r["k"] == "req"]
+
+
+def gone(pid):
+    try:
+        return "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("victim", ["load process", "parent", "both"])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_killed_run_keeps_what_had_finished_and_is_resumed(truth, runs, capsys, victim, seed):
+    truth.notes()
+    rng = random.Random(f"{victim} {seed}")
+    process = start(truth)
+    folder = journaled(runs, rng.randrange(1, 30))
+    time.sleep(rng.random() * 0.03)
+    load = children(process.pid)
+    victims = {"load process": load, "parent": [process.pid], "both": [process.pid, *load]}[victim]
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    out, err = process.communicate(timeout=20)
+    if victim == "load process":
+        assert process.returncode == 1 and "was killed by signal 9" in out and "Traceback" not in err
+    wait_for(lambda: all(gone(pid) for pid in load))                     # nobody stays behind
+    done = numbers(folder)
+    assert len(set(done)) == len(done) < REQUESTS
+    finished = [name for name, times in truth.notes().items() if len(times) == 9 and folder.name in name]
+    assert len(done) >= len(finished) - STREAMS                          # at most what was in flight is missing
+    assert main(["--report", str(folder)], "bench") == 0 and "tok/s user" in capsys.readouterr().out
+    assert main(["--resume", str(folder), "--quiet"], "bench") == 0
+    assert sorted(numbers(folder)) == list(range(REQUESTS))              # each exactly once
+    [group] = figures(journal.Run.open(folder))
+    assert (group.requests, group.ok, len(group.segments)) == (REQUESTS, REQUESTS, 2)
+    assert main(["--resume", str(folder)], "bench") == 2 and "is complete" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("group", [True, False], ids=["as a terminal sends it", "to the parent alone"])
+def test_ctrl_c_ends_with_a_report(truth, runs, group):
+    process = start(truth)
+    folder = journaled(runs, 8)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "tok/s user" in out and "Traceback" not in err
+    assert 8 <= len(numbers(folder)) < REQUESTS and json.loads((folder / "meta.json").read_text())["ended"]
+    assert main(["--resume", str(folder), "--quiet"], "bench") == 0 and sorted(numbers(folder)) == list(range(REQUESTS))
+
+
+def test_ctrl_c_in_the_warm_up_leaves_nothing(runs):
+    with Truth(ttft=5000) as slow:
+        process = start(slow)
+        wait_for(lambda: children(process.pid))
+        time.sleep(0.8)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and "stopped" in err and not runs.exists()
+
+
+def test_a_run_that_still_goes_on_is_not_resumed(truth, runs, capsys):
+    process = start(truth)
+    folder = journaled(runs, 3)
+    assert main(["--resume", str(folder)], "bench") == 2 and "still being measured" in capsys.readouterr().err
+    assert process.wait(timeout=20) == 0 and sorted(numbers(folder)) == list(range(REQUESTS))
+    process.communicate()
+
+
+def test_a_run_of_several_cells_goes_on_where_it_was(truth, runs):
+    process = start(truth, "--concurrency", "2,4")                       # the later flag counts
+    folder = journaled(runs, REQUESTS + 5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert main(["--resume", str(folder), "--quiet"], "bench") == 0
+    rows = [r for r in journal.Run.open(folder).rows() if r["k"] == "req"]
+    for cell in (0, 1):
+        assert sorted(r["i"] for r in rows if r["cell"] == cell) == list(range(REQUESTS))
+
+
+# ---------------------------------------------------------------- what is left to do
+
+
+def test_left_to_do():
+    cell = {"requests": 10, "seconds": None}
+    assert left_to_do(cell, {0, 1, 4, 9}, False, 3.0) == {"todo": [[2, 4], [5, 9]], "seconds": None}
+    assert left_to_do(cell, set(range(10)), False, 3.0) is None and left_to_do(cell, {1}, True, 0) is None
+    timed = {"requests": None, "seconds": 30.0}
+    assert left_to_do(timed, {0, 1, 7}, False, 12.0) == {"todo": [[8, 1 << 40]], "seconds": 18.0}
+    assert left_to_do(timed, {3}, False, 31.0) is None
+    # conversations of three turns: one that has begun is not begun again
+    assert left_to_do({"requests": 3, "seconds": None}, {0, 1, 2, 3}, False, 1.0, turns=3)["todo"] == [[2, 3]]
+
+
+def test_a_comparison_is_planned_in_turns():
+    from types import SimpleNamespace
+
+    o = SimpleNamespace(levels=[1, 4], rates=[], requests=12, seconds=None, arrivals="poisson")
+    cells = plan(o, 2)
+    assert [c["endpoint"] for c in cells[:4]] == [0, 1, 1, 0] and len(cells) == 24 and {c["requests"] for c in cells} == {2}
+    assert [c["cell"] for c in cells] == list(range(24)) and [c["concurrency"] for c in cells] == [1] * 12 + [4] * 12
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+META = {"format": "gb10-bench", "version": 1, "id": "x", "created": "2026-11-27T00:00:00+00:00",
+        "cells": [{"cell": 0, "endpoint": 0, "concurrency": 1, "rate": None, "requests": 3, "seconds": None, "block": 0, "blocks": 1}],
+        "endpoints": [{"engine": "vLLM", "url": "http://127.0.0.1:9/v1", "model": "m"}],
+        "workload": {"prompt_tokens": None, "max_tokens": 8}, "notes": []}
+LINE = {"k": "req", "cell": 0, "i": 0, "slot": 0, "send": 10, "end": 90_000, "ttft": 50_000, "e2e": 85_000, "n": 8, "n_src": "usage", "events": 8,
+        "reads": 8, "gaps": [5000] * 7, "lag": {"40": 8}}
+START = {"k": "start", "cell": 0, "unix": 1.79e9}
+
+
+def make(folder, meta=META, lines=(START, LINE)):
+    folder.mkdir(parents=True)
+    (folder / "meta.json").write_text(meta if isinstance(meta, str) else json.dumps(meta))
+    (folder / "journal.jsonl").write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.mark.parametrize(("meta", "said"), [
+    ("{", "not JSON"), ("[]", "was not written by this benchmark"), ({"format": "aiperf"}, "was not written by this benchmark"),
+    (META | {"version": 7}, "of version 7"), ({k: v for k, v in META.items() if k != "cells"}, "lacks"), (META | {"cells": [{}]}, "lacks")])
+def test_foreign_and_old_runs_are_refused_and_left_as_they_are(tmp_path, capsys, meta, said):
+    folder = make(tmp_path / "run", meta)
+    before = {p: p.read_bytes() for p in folder.iterdir()}
+    for argv in (["--report", str(folder)], ["--resume", str(folder)], ["--report", str(folder), "--json", str(tmp_path / "o.json")]):
+        assert main(argv, "bench") == 2
+        err = capsys.readouterr().err
+        assert said in err and "left as it was" in err.replace("left as it is", "left as it was") and err.count("\n") == 1
+    assert {p: p.read_bytes() for p in folder.iterdir()} == before and not (tmp_path / "o.json").exists()
+
+
+@pytest.mark.parametrize("lines", [
+    (START, "timestamp,name,url\n", LINE), (START, {"k": "req", "cell": 0}), (START, LINE | {"gaps": "many"}), (LINE,), (START, LINE | {"lag": [1]})])
+def test_foreign_lines_are_refused(tmp_path, capsys, lines):
+    folder = make(tmp_path / "run", lines=lines)
+    before = (folder / "journal.jsonl").read_bytes()
+    assert main(["--report", str(folder)], "bench") == 2
+    assert "left as" in capsys.readouterr().err and (folder / "journal.jsonl").read_bytes() == before
+
+
+def test_a_line_torn_by_a_kill_is_passed_over(tmp_path):
+    torn = json.dumps(LINE)[:70]
+    assert figures(journal.Run.open(make(tmp_path / "a", lines=(START, LINE, torn))))[0].ok == 1
+    lines = (START, LINE, torn + "\n", {"k": "resume", "unix": 2}, START, LINE | {"i": 1})
+    assert figures(journal.Run.open(make(tmp_path / "b", lines=lines)))[0].ok == 2
+    with pytest.raises(UserError, match="line 3"):
+        figures(journal.Run.open(make(tmp_path / "c", lines=(START, LINE, torn + "\n", LINE))))
+
+
+def test_runs_are_found_by_number_name_and_folder(tmp_path):
+    for i in (1, 2):
+        make(tmp_path / f"run{i}", META | {"id": f"run{i}", "created": f"2026-11-2{i}"})
+    make(tmp_path / "foreign", "{}")
+    (tmp_path / "empty").mkdir()
+    assert [r.id for r in journal.runs(tmp_path)] == ["run2", "run1"]
+    for name, found in ((None, "run2"), ("last", "run2"), ("2", "run1"), ("run1", "run1"), (str(tmp_path / "run1"), "run1")):
+        assert journal.find(name, tmp_path).id == found
+    for name in ("run", "nothing", "9", str(tmp_path / "empty")):
+        with pytest.raises(UserError):
+            journal.find(name, tmp_path)
+
+
+def test_two_runs_in_the_same_second_get_different_folders(tmp_path):
+    one, two = (journal.Run.create(META, tmp_path) for _ in range(2))
+    assert one.folder != two.folder and two.id == two.folder.name
+
+
+def test_a_full_disk_is_one_sentence():
+    with pytest.raises(WorkFailed, match="can't be written"):
+        journal.Run.create(META, Path("/proc/nowhere"))
+
+
+def test_a_full_disk_in_the_middle_keeps_what_had_finished(truth, runs, tmp_path):
+    """The journal hits the limit on a file's size, which fails a write as a full disk does."""
+    code = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
+            f"import runpy; sys.argv = sys.argv[1:]; runpy.run_path({FRONT[-1]!r}, run_name='__main__')")
+    done = subprocess.run([sys.executable, "-S", "-c", code, "bench", "--url", truth.url, "--requests", "60", "--concurrency", "4", "--max-tokens", "8",
+                           "--quiet"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "File too large" in done.stdout + done.stderr
+    [folder] = runs.iterdir()
+    assert 5 < len(numbers(folder)) < 60
+
+
+# ---------------------------------------------------------------- from nothing to very much
+
+
+def test_a_run_without_a_line(tmp_path, capsys):
+    folder = make(tmp_path / "run", lines=())
+    assert main(["--report", str(folder), "--html", str(tmp_path / "o.html"), "--csv", str(tmp_path / "o.csv")], "bench") == 0
+    assert "Nothing was measured" in capsys.readouterr().out
+
+
+def test_memory_stays_flat(tmp_path):
+    code = (f"import sys, re; sys.path.insert(0, {str(ROOT)!r})\n"
+            "from gb10.bench.outcome import Outcome; from gb10.bench.journal import Run\n"
+            "o = Outcome(Run.open(sys.argv[1])); '\\n'.join(o.lines()); o.result()\n"
+            "print(o.groups[0].ok, re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])")
+    peak = {}
+    rng = random.Random(0)
+    varied = [json.dumps(LINE | {"ttft": int(50_000 * rng.lognormvariate(0, 0.4)), "gaps": [int(5000 * rng.lognormvariate(0, 0.3)) for _ in range(7)]})
+              for _ in range(5000)]
+    for count in (5_000, 60_000):
+        lines = [START] + [varied[i % 5000].replace('"i": 0', f'"i": {i}').replace('"send": 10', f'"send": {i * 90_000}') + "\n" for i in range(count)]
+        folder = make(tmp_path / str(count), lines=lines)
+        done = subprocess.run([sys.executable, "-S", "-c", code, str(folder)], capture_output=True, text=True, check=True, timeout=120)
+        ok, peak[count] = map(int, done.stdout.split())
+        assert ok == count
+    assert peak[60_000] - peak[5_000] < 12_000           # kB; the file grew by 16 MB
