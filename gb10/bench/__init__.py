@@ -4,7 +4,7 @@
     result = bench.measure("http://127.0.0.1:8000/v1", concurrency=(1, 4), requests=20, max_tokens=64)
     result.rows[0]["tpot_ms"]["p50"]            as --json has it
     print(result)                               as the command prints it
-    bench.load("last"), bench.runs()            what was measured before
+    bench.saved("last"), bench.runs()           what was measured before
 
 Standard library only; with rich a live view, with nvidia-ml-py the GPU beside it. The command is
 `python3 appendix/llm_benchmark.py`, or ./course bench.
@@ -12,8 +12,8 @@ Standard library only; with rich a live view, with nvidia-ml-py the GPU beside i
 
 from importlib import import_module
 
-_HOME = {"measure": "notebook", "load": "notebook", "runs": "journal", "Result": "notebook"}
-__all__ = ["Result", "load", "measure", "runs"]
+_HOME = {"measure": "notebook", "saved": "notebook", "runs": "journal", "Result": "notebook"}
+__all__ = ["Result", "measure", "runs", "saved"]
 
 
 def __getattr__(name: str):

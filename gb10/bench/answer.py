@@ -36,30 +36,9 @@ _NOT_PLAIN = re.compile(rb'["\\\x00-\x1f]')      # what may not stand as it is i
 class Answer:
     """The events of one response. All times are monotonic ns, 0 where there was none."""
 
-    __slots__ = (
-        "_before",
-        "_behind",
-        "_events",
-        "_reasoning_only",
-        "_with_usage",
-        "asks_text",
-        "cached",
-        "done",
-        "error",
-        "events",
-        "finish",
-        "first",
-        "first_answer",
-        "garbage",
-        "n",
-        "n_first",
-        "n_source",
-        "nows",
-        "plain",
-        "prompt",
-        "text",
-        "times",
-    )
+    __slots__ = ("_before", "_behind", "_events", "_reasoning_only", "_with_usage", "asks_text", "cached", "done",
+                 "error", "events", "finish", "first", "first_answer", "garbage", "n", "n_first", "n_source", "nows",
+                 "plain", "prompt", "text", "times")
 
     def __init__(self, keep_text: bool = False):
         self._events = Events()

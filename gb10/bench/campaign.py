@@ -12,15 +12,15 @@ from gb10.bench import live as live_views
 from gb10.bench.endpoint import Endpoint
 from gb10.bench.figures import Figures
 from gb10.bench.journal import Run, home
-from gb10.bench.summary import BROKEN, broken, figures
+from gb10.bench.resume import ENDLESS, left
+from gb10.bench.summary import figures
 from gb10.bench.telemetry import Telemetry, idle_power
 from gb10.bench.worker import Worker
 from gb10.endpoints import UNKNOWN
-from gb10.errors import UserError, WorkFailed
+from gb10.errors import WorkFailed
 
 BLOCKS = 6                       # of each engine in a comparison, in the order A B B A A B B A …
 REST_S = 1.5                     # after the last request, before the GPU's idle power is read, and while it is
-ENDLESS = 1 << 40                # requests, where seconds are the limit
 
 
 def plan(o, endpoints: int) -> list[dict]:
@@ -39,28 +39,6 @@ def plan(o, endpoints: int) -> list[dict]:
     return cells
 
 
-def left_to_do(cell: dict, done: set[int], ended: bool, spent: float, turns: int = 1) -> dict | None:
-    """What a resumed cell still has to send: {"todo", "seconds"}, None when nothing.
-
-    done: numbers of the requests in the journal; ended: was its end written; spent: seconds it has run.
-    """
-    if ended:
-        return None
-    begun = {i // turns for i in done}
-    if cell["seconds"] is not None and not cell["requests"]:
-        seconds = cell["seconds"] - spent
-        return {"todo": [[max(begun, default=-1) + 1, ENDLESS]], "seconds": seconds} if seconds > 0 else None
-    todo: list[list[int]] = []
-    for i in range(cell["requests"]):
-        if i in begun:
-            continue
-        if todo and todo[-1][1] == i:
-            todo[-1][1] = i + 1
-        else:
-            todo.append([i, i + 1])
-    return {"todo": todo, "seconds": cell["seconds"]} if todo else None
-
-
 class Campaign:
     """One run. `execute` returns the Run; `interrupted` tells whether a person stopped it."""
 
@@ -76,7 +54,7 @@ class Campaign:
         """Measure. run: one to go on with. Raises WorkFailed when nothing could be measured at all."""
         if run:
             run.hold()
-        todo = self._left(run) if run else {}
+        todo = left(run) if run else {}
         before = self._catch_ctrl_c()
         try:
             salt = int(run.meta["salt"]) if run else int.from_bytes(os.urandom(8), "big")
@@ -174,33 +152,6 @@ class Campaign:
             run.meta["notes"].append(self.trouble)
         run.meta["roofline"] = rooflines(run, self.groups, self.o.machine, self.o.roofline_model)
 
-    def _left(self, run: Run) -> dict:
-        """Cells of a run that was interrupted -> what they still have to do. Changes nothing; raises UserError."""
-        figures(run)                                      # refuses what was not written by this benchmark
-        done: dict[int, set[int]] = {}
-        ended, started, spent = set(), {}, {}
-        try:
-            for row in run.rows():
-                cell, kind = row.get("cell"), row.get("k")
-                if kind == "req":
-                    done.setdefault(cell, set()).add(row["i"])
-                    started[cell] = max(started.get(cell, 0), row["send"] + row["end"] if row.get("send") is not None else 0)
-                elif kind == "start":
-                    spent[cell] = spent.get(cell, 0) + started.pop(cell, 0)
-                elif kind == "end" and not row.get("gave_up"):
-                    ended.add(cell)
-        except BROKEN as e:
-            raise broken(run, e) from e
-        out = {}
-        for c in run.meta["cells"]:
-            used = (spent.get(c["cell"], 0) + started.get(c["cell"], 0)) / 1e6
-            work = left_to_do(c, done.get(c["cell"], set()), c["cell"] in ended, used, run.meta["workload"]["turns"])
-            if work:
-                out[c["cell"]] = work
-        if not out:
-            raise UserError(f"{run.id} is complete: nothing is left to do. './course bench --report' shows it.")
-        return out
-
     # ------------------------------------------------------------ Ctrl-C
 
     def _catch_ctrl_c(self):
@@ -220,43 +171,6 @@ class Campaign:
     def _restore_ctrl_c(before) -> None:
         if before is not None:
             signal.signal(signal.SIGINT, before)
-
-
-SETTINGS = ("prompt_tokens", "max_tokens", "temperature", "api", "turns")
-
-
-def settings(run: Run, given):
-    """The options of a run that is resumed: those of its meta file, with the key, files and expectations of this call.
-
-    Raises UserError for a meta file that does not say all that it takes to go on.
-    """
-    try:
-        return _settings(run.meta, given)
-    except (KeyError, TypeError, ValueError) as e:
-        raise UserError(f"{run.id} can't be taken up again: its meta.json does not say all that it takes ({e}); it was left as it is.") from e
-
-
-def _settings(meta: dict, given):
-    from gb10.bench.notebook import defaults
-
-    o = defaults()
-    int(meta["salt"])
-    for cell in meta["cells"]:
-        for name in ("requests", "seconds", "rate", "poisson", "blocks"):
-            cell[name]
-    o.url = [e["url"] for e in meta["endpoints"]]
-    o.model = [e["model"] for e in meta["endpoints"]]
-    for name in SETTINGS:
-        setattr(o, name, meta["workload"][name])
-    import json
-
-    o.extra = json.dumps(meta["workload"]["extra"])
-    o.prompt_text, o.any_length, o.warm = meta["workload"]["prompt"], not meta["workload"]["fixed_length"], not meta["workload"]["cold"]
-    o.seed, o.stall, o.timeout, o.warmup, o.weights, o.label = (meta[k] for k in ("seed", "stall_s", "timeout_s", "warmup", "weights", "label"))
-    o.requests = 1                                        # the cells are planned already
-    for name in ("key", "json", "html", "md", "csv", "quiet", "results", "expect", "machine", "roofline_model"):
-        setattr(o, name, getattr(given, name))
-    return o
 
 
 def whole(cell: dict) -> dict:

@@ -6,9 +6,9 @@ import os
 
 from gb10.bench import calibrate, fields, probe, prompts
 from gb10.bench.spec import Spec
-from gb10.bench.target import APIS, Target
+from gb10.bench.target import APIS, Target, parse
 from gb10.bench.worker import Worker
-from gb10.endpoints import UNKNOWN
+from gb10.endpoints import KNOWN, UNKNOWN
 from gb10.errors import CourseError, UserError, WorkFailed
 
 KEY = ("http_401", "http_403")
@@ -97,3 +97,33 @@ class Endpoint:
         """For the meta file: no key, no addresses but the URL."""
         return {"engine": self.engine, "url": self.target.url, "model": self.model, "version": self.version, "image": None,
                 "fields": fields.names(self.body), "rejected": self.refused, "prompt_tokens": self.prompt_tokens}
+
+
+def identified(o) -> list[Endpoint]:
+    """The servers that were asked for, identified. Raises when one isn't there."""
+    urls = list(o.url or ())
+    if o.engine:
+        known = {name.lower().replace("-", ""): url for name, url in KNOWN} | {"trtllm": dict(KNOWN)["TensorRT-LLM"]}
+        for name in o.engine.lower().replace("-", "").split(","):
+            if name == "up":
+                urls += [r["url"] for r in probe.up(key=o.key) if r["answers"]]
+                if not urls:
+                    raise UserError("nothing is up on the usual ports: start an engine, ./course up for instance.")
+            elif name in known:
+                urls.append(known[name])
+            else:
+                raise UserError(f"--engine {name}: there are ollama, trtllm, vllm, own, sglang, and up for all that answer; any other by --url.")
+    if not urls:
+        raise UserError("whom shall I measure? --engine vllm, or --url http://127.0.0.1:8000/v1; in a terminal, a bare call shows a menu.")
+    models = o.model or []
+    if len(models) not in (0, 1, len(urls)):
+        raise UserError(f"{len(models)} models for {len(urls)} servers: name one for each, in their order, or one for all.")
+    out = []
+    for i, url in enumerate(urls):
+        e = Endpoint(parse(url), o.key, o.key_env)
+        e.identify(models[i] if len(models) > 1 else models[0] if models else None)
+        out.append(e)
+    places = [(e.target, e.model) for e in out]
+    if len(set(places)) < len(places):
+        raise UserError("the same server with the same model twice: there is nothing to compare.")
+    return out

@@ -47,49 +47,15 @@ def run(argv: list[str], prog: str) -> int:
     return measure(o)
 
 
-def endpoints(o) -> list:
-    """The servers that were asked for, identified. Raises when one isn't there."""
-    from gb10.bench.endpoint import Endpoint
-    from gb10.bench.probe import up
-    from gb10.bench.target import parse
-    from gb10.endpoints import KNOWN
-
-    urls = list(o.url or ())
-    if o.engine:
-        known = {name.lower().replace("-", ""): url for name, url in KNOWN} | {"trtllm": dict(KNOWN)["TensorRT-LLM"]}
-        for name in o.engine.lower().replace("-", "").split(","):
-            if name == "up":
-                urls += [r["url"] for r in up(key=o.key) if r["answers"]]
-                if not urls:
-                    raise UserError("nothing is up on the usual ports: start an engine, ./course up for instance.")
-            elif name in known:
-                urls.append(known[name])
-            else:
-                raise UserError(f"--engine {name}: there are ollama, trtllm, vllm, own, sglang, and up for all that answer; any other by --url.")
-    if not urls:
-        raise UserError("whom shall I measure? --engine vllm, or --url http://127.0.0.1:8000/v1; in a terminal, a bare call shows a menu.")
-    models = o.model or []
-    if len(models) not in (0, 1, len(urls)):
-        raise UserError(f"{len(models)} models for {len(urls)} servers: name one for each, in their order, or one for all.")
-    out = []
-    for i, url in enumerate(urls):
-        e = Endpoint(parse(url), o.key, o.key_env)
-        e.identify(models[i] if len(models) > 1 else models[0] if models else None)
-        out.append(e)
-    places = [(e.target, e.model) for e in out]
-    if len(set(places)) < len(places):
-        raise UserError("the same server with the same model twice: there is nothing to compare.")
-    return out
-
-
 def measure(o, run=None) -> int:
     from gb10.bench.worker import Worker
 
     with Worker() as worker:             # it starts while the servers are asked who they are
         from gb10.bench import live
         from gb10.bench.campaign import Campaign
+        from gb10.bench.endpoint import identified
 
-        campaign = Campaign(o, endpoints(o), worker, live.view(o.quiet))
+        campaign = Campaign(o, identified(o), worker, live.view(o.quiet))
         run = campaign.execute(run)
     code = show(o, run, groups=campaign.groups)
     return 130 if campaign.interrupted else 1 if campaign.trouble else code
@@ -114,8 +80,8 @@ def show(o, run, against=None, groups=None) -> int:
 def resume(o) -> int:
     """Go on with an interrupted run, with the settings that it was started with."""
     from gb10.bench import options
-    from gb10.bench.campaign import settings
     from gb10.bench.journal import find
+    from gb10.bench.resume import settings
 
     run = find(o.resume, _results(o))
     again = settings(run, o)

@@ -34,11 +34,11 @@ def measure(url: str | list[str], *, model: str | list[str] | None = None, concu
 
     Raises gb10.errors.UserError and WorkFailed with one sentence. Ctrl-C (the stop button) ends with what was done.
     """
-    from gb10.bench import live, main
+    from gb10.bench import endpoint, live
     from gb10.bench.campaign import Campaign
     from gb10.bench.worker import Worker
 
-    o = defaults()
+    o = options.defaults()
     o.url, o.model = ([v] if isinstance(v, str) else v for v in (url, model))
     o.concurrency = ",".join(str(c) for c in ([concurrency] if isinstance(concurrency, int) else concurrency))
     o.requests = requests
@@ -52,18 +52,9 @@ def measure(url: str | list[str], *, model: str | list[str] | None = None, concu
         setattr(o, name, value if name != "rate" or value is None else str(value))
     options.check(o)
     with Worker() as worker:
-        return Result(Campaign(o, main.endpoints(o), worker, live.view(quiet)).execute())
+        return Result(Campaign(o, endpoint.identified(o), worker, live.view(quiet)).execute())
 
 
-def load(name: str | None = None, under=None) -> Result:
+def saved(name: str | None = None, under=None) -> Result:
     """A saved run: by name, number (1 is the newest) or folder; the newest without one."""
     return Result(journal.find(name, under))
-
-
-def defaults():
-    """The settings of a command without flags."""
-    import os
-
-    o = options.parser("bench").parse_args([])
-    o.key = os.environ.get(o.key_env) or None
-    return o

@@ -97,6 +97,13 @@ def parser(prog: str) -> argparse.ArgumentParser:
     return p
 
 
+def defaults():
+    """The settings of a command without flags."""
+    o = parser("bench").parse_args([])
+    o.key = os.environ.get(o.key_env) or None
+    return o
+
+
 def positive(value, what: str, least=1) -> None:
     if value is not None and not least <= value < float("inf"):      # also refuses nan
         raise UserError(f"{what} {value:g} makes no sense: give {least} or more.")

@@ -82,7 +82,7 @@ class Talk:
 class RawServer:
     """A listener on a free loopback port; `talk(t)` is called in a thread for each connection. A with block ends it."""
 
-    def __init__(self, talk, host="127.0.0.1", tls=None, backlog=128, rcvbuf=None):
+    def __init__(self, talk, host="127.0.0.1", tls=None, backlog=128, rcvbuf=None, port=0):
         self.talk, self.tls = talk, tls
         self.connections = 0
         self.heads: list[bytes] = []
@@ -91,7 +91,8 @@ class RawServer:
         self.listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         if rcvbuf:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-        self.listener.bind((host, 0))
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind((host, port))
         self.listener.listen(backlog)
         self.host, self.port = host, self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -132,8 +133,16 @@ class RawServer:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def quit(self):
+        """Listen no longer; what is connected stays."""
+        try:
+            self.listener.shutdown(socket.SHUT_RDWR)         # wakes who waits in accept()
+        except OSError:
+            pass
         self.listener.close()
+
+    def __exit__(self, *_):
+        self.quit()
         for sock in list(self._open):
             try:
                 sock.shutdown(socket.SHUT_RDWR)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from gb10.bench import journal
-from gb10.bench.campaign import left_to_do, plan
+from gb10.bench.campaign import plan
 from gb10.bench.main import main
+from gb10.bench.resume import left_to_do
 from gb10.bench.selftest import Truth
 from gb10.bench.summary import figures
 from gb10.errors import UserError, WorkFailed

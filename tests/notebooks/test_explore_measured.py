@@ -18,8 +18,8 @@ def result(tmp_path_factory):
 def test_measure_gives_rows_distributions_and_text(result):
     assert [r["concurrency"] for r in result.rows] == [1, 3] and all(r["ok"] == 6 for r in result.rows)
     assert result.groups[0].ttft.n == 6 and "tok/s user" in str(result) and not result.comparison
-    assert bench.load(result.run.folder).rows == result.rows
-    assert bench.load(None, result.run.folder.parent).run.id == result.run.id
+    assert bench.saved(result.run.folder).rows == result.rows
+    assert bench.saved(None, result.run.folder.parent).run.id == result.run.id
 
 
 def test_scaling_is_the_rows_in_order(result):
