@@ -17,7 +17,6 @@ spec: `gb10.bench.spec.Spec`. write(dict) takes a finished request; tell(dict) t
 from __future__ import annotations
 
 import gc
-import select
 from collections import deque
 from time import monotonic_ns, sleep, time
 
@@ -26,12 +25,12 @@ from gb10.bench.answer import PLAIN_LIMIT
 from gb10.bench.clock import SCM_SPACE, Offset
 from gb10.bench.flight import Flight, tokens
 from gb10.bench.http1 import NotHttp
+from gb10.bench.polling import IN, OUT, poller
 from gb10.bench.requests import Requests
 from gb10.bench.sse import EventTooLarge
-from gb10.bench.wire import READ_BYTES, Wire, way
+from gb10.bench.wire import READ_BYTES, Wire, reason, way
 
 MS = 1_000_000
-IN, OUT = 1, 4                   # EPOLLIN and POLLIN, EPOLLOUT and POLLOUT
 CONNECT_S = 10                   # to open a connection
 TELL_NS = 250 * MS               # between two words of progress; also how often time-outs and the clock are looked at
 PREPARED = 64                    # requests built ahead, as far as PREPARED_BYTES go
@@ -60,13 +59,7 @@ class Load:
 
             self._tls = (ssl.create_default_context(), spec.tls)
         self._requests = Requests(spec)
-        if hasattr(select, "epoll"):
-            self._poll = select.epoll()
-            # epoll rounds waiting times up to whole milliseconds; select on the epoll itself doesn't
-            self._nap = lambda seconds: select.select((self._poll.fileno(),), (), (), seconds)
-        else:
-            self._poll = _Poll()
-            self._nap = self._poll.poll
+        self._poll, self._nap = poller()
         if stop_fd is not None:
             self._poll.register(stop_fd, IN)
         self._wires: dict[int, tuple[Wire, Flight | None]] = {}    # by file number; with the flight that waits or is on it
@@ -207,7 +200,7 @@ class Load:
             try:
                 wire = Wire(family, address, self._way, self._tls)
             except OSError as e:
-                refusal = _reason(e)
+                refusal = reason(e)
                 continue
             wire.addresses = addresses[n:]
             self._wires[wire.fd] = (wire, flight)
@@ -222,7 +215,7 @@ class Load:
                 self._poll.modify(wire.fd, OUT if wire.wants_to_write else IN)     # the handshake goes on
                 return
         except OSError as e:
-            self._failed(wire, flight, _reason(e))
+            self._failed(wire, flight, reason(e))
             return
         self._connecting -= 1
         self._refused = 0
@@ -236,20 +229,20 @@ class Load:
         else:
             self._launch(wire, flight)
 
-    def _failed(self, wire: Wire, flight: Flight | None, reason: str) -> None:
+    def _failed(self, wire: Wire, flight: Flight | None, why: str) -> None:
         """This connection did not come about: the host's next address, if it has one."""
         self._connecting -= 1
         self._drop(wire)
         if wire.addresses[1:]:
             self._connect(flight, wire.addresses[1:])
         else:
-            self._refuse(flight, reason)
+            self._refuse(flight, why)
 
-    def _refuse(self, flight: Flight | None, reason: str) -> None:
+    def _refuse(self, flight: Flight | None, why: str) -> None:
         self._refused += 1
-        self._last_refusal = reason
+        self._last_refusal = why
         if flight is not None:
-            self._end(flight, "connect", reason)
+            self._end(flight, "connect", why)
 
     def _on_idle(self, wire: Wire) -> None:
         """Something on a connection that nobody uses: the server closed it, as it may."""
@@ -389,7 +382,7 @@ class Load:
         if isinstance(e, BlockingIOError | InterruptedError):
             return
         self._take_in(flight)
-        self._broken(flight.wire, flight, _reason(e))
+        self._broken(flight.wire, flight, reason(e))
 
     def _take_in(self, flight: Flight) -> None:
         """Take apart what has been read for this request, and act on its end."""
@@ -431,7 +424,7 @@ class Load:
         error, detail = flight.verdict(self.spec.asked)
         self._end(flight, error, detail, end)
 
-    def _broken(self, wire: Wire, flight: Flight, reason: str) -> None:
+    def _broken(self, wire: Wire, flight: Flight, why: str) -> None:
         """The connection is gone. One that had been used before and brought nothing had been closed while it was idle."""
         self._drop(wire)
         if flight not in self._flights:
@@ -442,7 +435,7 @@ class Load:
             self._connect(flight)
             return
         error, detail = flight.verdict(self.spec.asked) if flight.response.head_done else ("truncated", "")
-        self._end(flight, error, reason if error == "truncated" else detail)
+        self._end(flight, error, why if error == "truncated" else detail)
 
     def _end(self, flight: Flight, error: str, detail: str = "", end: int = 0) -> None:
         """A request is over, well or not. Its slot goes on at once; the line about it is written when there is time."""
@@ -503,34 +496,5 @@ class Load:
         for wire, flight in list(self._wires.values()):
             if not wire.open and now - wire.connect_ns > CONNECT_S * 1000 * MS:
                 self._failed(wire, flight, f"no connection after {CONNECT_S} s")
-        self._tell({"done": self.done, "errors": self.errors, "in_flight": len(self._flights), "pieces": self.pieces + sum(len(f.reads) for f in self._flights),
-                    "tokens": self.tokens, "t": (now - self.zero) / 1e9, "recent": list(self._recent)})
-
-
-def _reason(e: OSError) -> str:
-    import os
-
-    if e.errno is not None and e.errno > 0 and type(e).__module__ != "ssl":
-        return os.strerror(e.errno)
-    return " ".join(str(e).split())[:200]
-
-
-class _Poll:
-    """select.epoll's few methods over select.poll, where there is no epoll (macOS)."""
-
-    def __init__(self):
-        self._poll = select.poll()
-
-    def register(self, fd: int, mask: int) -> None:
-        self._poll.register(fd, mask)
-
-    modify = register
-
-    def unregister(self, fd: int) -> None:
-        self._poll.unregister(fd)
-
-    def poll(self, timeout: float = 0, most: int = -1) -> list:
-        return self._poll.poll(timeout * 1000)
-
-    def close(self) -> None:
-        pass
+        self._tell({"done": self.done, "errors": self.errors, "in_flight": len(self._flights),
+                    "pieces": self.pieces + sum(len(f.reads) for f in self._flights), "tokens": self.tokens, "t": (now - self.zero) / 1e9, "recent": list(self._recent)})

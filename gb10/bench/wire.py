@@ -9,6 +9,7 @@ Three ways of reading, told by `stamps`:
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 from time import monotonic_ns
@@ -109,3 +110,10 @@ def way(tls: bool, wanted: str = "auto") -> str:
     if tls:
         return "tls"
     return "user" if wanted == "user" or not KERNEL_STAMPS else "kernel"
+
+
+def reason(e: OSError) -> str:
+    """What went wrong on a connection, in the system's words."""
+    if e.errno is not None and e.errno > 0 and type(e).__module__ != "ssl":
+        return os.strerror(e.errno)
+    return " ".join(str(e).split())[:200]
