@@ -28,15 +28,16 @@ class Endpoint:
         self.first: dict = {}            # the journal line of the warm-up request that worked last
 
     def identify(self, model: str | None) -> None:
-        """Ask which models there are. Raises UserError when it has none of the wished name, WorkFailed when it isn't up."""
+        """Ask which models there are, and take the first unless one is wished for: some servers take names that they don't list.
+
+        Raises UserError or WorkFailed, each with a sentence, when none is wished for and none can be had.
+        """
         try:
             self.models, self.engine = probe.identify(self.target, self.key)
         except CourseError:
             if model is None:
                 raise
             self.models = []             # some servers list nothing; the first request will tell what is wrong, if anything is
-        if model is not None and self.models and model not in self.models:
-            raise UserError(f"{self.target.url} does not serve {model}; it serves {', '.join(self.models[:8])}.")
         self.model = model or self.models[0]
         self.engine = self.engine or UNKNOWN
 
@@ -80,6 +81,8 @@ class Endpoint:
     def _must_work(self, row: dict) -> None:
         """A server that isn't there, or calls the request wrong, won't do better with many; one that fails may."""
         error, why = row.get("err", ""), row.get("why") or "it does not say why"
+        if error == "http_404" and self.models and self.model not in self.models:
+            raise UserError(f"{self.target.url} does not serve {self.model}; it serves {', '.join(self.models[:8])}.")
         if error in ("connect", *WRONG):
             raise WorkFailed(f"a first request to {self.target.url} failed ({error.replace('_', ' ').upper()}): {why}" +
                              (f". The key comes from {self.key_env}, which is {'set' if self.key else 'not set'}." if error in KEY else ""))
