@@ -7,7 +7,7 @@ the same connection, or the two merge.
 
 Two habits keep the processor time low, which on a Spark is taken from the model's own cores and caches. With many streams
 the loop pauses a moment before it looks again (PAUSE_SHARE), so that it wakes once for several reads. And it takes reads
-apart in portions rather than one by one: woken from sleep, the same code costs ten times as much as in a warm cache.
+apart in portions rather than one by one: woken from sleep, the same code costs several times as much as in a warm cache.
 
     done = Load(spec, write, tell).run()
 
