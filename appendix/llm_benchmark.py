@@ -15,6 +15,8 @@ if __name__ == "__main__":
     if not os.path.isfile(os.path.join(ROOT, "gb10", "bench", "main.py")):
         sys.exit("llm_benchmark.py is the front of a library: copy the whole course (or its folders appendix and gb10), not this file alone.")
     sys.path.insert(0, ROOT)
-    from gb10.bench.main import main
-
+    try:
+        from gb10.bench.main import main
+    except KeyboardInterrupt:                        # Ctrl-C that early has nothing to report
+        sys.exit(130)
     sys.exit(main(prog="llm_benchmark.py"))

@@ -12,7 +12,7 @@ def beside(run: Run, group: Figures) -> dict:
 
     Energy counts over the steady windows, as the tokens do that it is divided by (the whole stretch where there is none).
     """
-    samples = [s for s in run.samples() if "unix" in s]
+    samples = [s for s in run.samples() if _is_sample(s)]
     spans = [(s.unix + a / 1e6, s.unix + b / 1e6) for s in group.segments
              for a, b in [s.bounds or (s.window.first, s.window.last)] if b is not None]
     if not samples or not spans:
@@ -30,6 +30,13 @@ def beside(run: Run, group: Figures) -> dict:
         if idle is not None:
             out["joules_per_token_above_idle"] = round(sum(e["above_idle_joules"] for e in energies) / tokens, 5)
     return out
+
+
+def _is_sample(row: dict) -> bool:
+    """Is a line of telemetry what `gb10.bench.telemetry` writes?"""
+    gpus = row.get("gpus", [])
+    return isinstance(row.get("unix"), int | float) and isinstance(gpus, list) and all(isinstance(g, dict) for g in gpus) and \
+        all(isinstance(row.get(k), int | float | None) for k in ("mem_total", "mem_available", "swap_used", "page_cache"))
 
 
 def rooflines(run: Run, groups: list[Figures], machine: str | None = None, model: str | None = None) -> list[dict]:

@@ -15,6 +15,7 @@ LAG_LIMIT = 0.10                 # of TPOT p50: beyond, the client is part of th
 MERGED = 1.05                    # events/read: above, reads hold several
 P99_NEEDS = 100                  # values
 KEPT = 4000                      # requests of a block that a comparison draws from
+STAMPS = ("kernel", "user", "tls", "stepped")
 
 
 class Segment:
@@ -87,6 +88,8 @@ class Figures:
         if "connect" in row:
             self.connect.add(row["connect"])
         if error:
+            if not isinstance(error, str):
+                raise TypeError(f"err is {error!r}")
             self.errors[error] = self.errors.get(error, 0) + 1
             if row.get("why"):
                 self.why.setdefault(error, str(row["why"]))
@@ -94,7 +97,10 @@ class Figures:
         self.ok += 1
         self._times(row)
         self._tokens(row)
-        self.stamps[row.get("stamps", "kernel")] = self.stamps.get(row.get("stamps", "kernel"), 0) + 1
+        stamps = row.get("stamps", "kernel")
+        if stamps not in STAMPS:
+            raise ValueError(f"stamps are {stamps!r}")
+        self.stamps[stamps] = self.stamps.get(stamps, 0) + 1
 
     def _times(self, row: dict) -> None:
         ttft, e2e, n = row["ttft"], row["e2e"], row["n"]

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -83,7 +84,8 @@ class Run:
             partial.write_text(json.dumps(self.meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             os.replace(partial, self.folder / META)
         except OSError as e:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
             raise WorkFailed(f"{self.folder / META} can't be written ({e.strerror}).") from e
 
     def hold(self) -> None:
@@ -92,7 +94,12 @@ class Run:
         A lock on the folder for the command, one on the journal for its load process, which can outlive it by a moment.
         """
         busy = UserError(f"{self.id} is still being measured by another process: wait for it, or stop it.")
-        self._locks = [os.open(self.folder, os.O_RDONLY), os.open(self.journal, os.O_RDONLY)]
+        try:
+            for path in (self.folder, self.journal):
+                self._locks.append(os.open(path, os.O_RDONLY))
+        except OSError as e:
+            self.release()
+            raise UserError(f"{self.journal} can't be read ({e.strerror}).") from e
         command, load = self._locks
         end = monotonic() + OUTLIVES
         while not (free := lock(command)) or not lock(load):
@@ -124,10 +131,11 @@ class Run:
     def open(cls, folder: Path | str) -> Run:
         """An existing run: its folder or a file in it. Raises UserError for whatever is none."""
         folder = Path(folder)
-        if folder.is_file():
-            folder = folder.parent
         path = folder / META
         try:
+            if folder.is_file():
+                folder = folder.parent
+                path = folder / META
             meta = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{folder} is no run: it has no {META}. './course bench --report' lists the runs.") from None
@@ -169,6 +177,11 @@ def _lacks(meta: dict) -> str:
                     return f"'{key}' in one of its {name}"
     if not isinstance(meta["workload"].get("max_tokens"), int):
         return "'max_tokens' in its workload"
+    if not all(cell["concurrency"] > 0 and isinstance(cell.get("rate"), int | float | None) for cell in meta["cells"]):
+        return "a load that makes sense in one of its cells"
+    lines, notes = meta.get("roofline") or [], meta.get("notes") or []
+    if not (isinstance(lines, list) and isinstance(notes, list) and all(isinstance(row, dict) and "text" in row for row in lines)):
+        return "notes or roofline lines as this benchmark writes them"
     if not all(0 <= cell["endpoint"] < len(meta["endpoints"]) for cell in meta["cells"]):
         return "an endpoint that one of its cells names"
     return "" if meta["endpoints"] else "an endpoint"
@@ -224,7 +237,7 @@ def runs(under: Path | None = None) -> list[Run]:
 
 def find(name: str | None, under: Path | None = None) -> Run:
     """The run with this name, number (1 is the newest) or folder; the newest without one. Raises UserError."""
-    if name and (Path(name).exists() or os.sep in name):
+    if name and (os.path.exists(name) or os.sep in name):
         return Run.open(name)
     known = runs(under)
     if not known:

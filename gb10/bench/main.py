@@ -96,15 +96,13 @@ def report(o) -> int:
     if o.list:
         for i, run in enumerate(journal.runs(_results(o)), 1):
             e = run.meta["endpoints"]
-            levels = ",".join(dict.fromkeys(str(c["rate"] or c["concurrency"]) for c in run.meta["cells"]))
+            levels = ",".join(dict.fromkeys(str(c.get("rate") or c["concurrency"]) for c in run.meta["cells"]))
             print(f"{i:>3}  {run.id}  {' and '.join(x['engine'] for x in e)}, {e[0]['model']}, at once: {levels}" +
                   ("" if run.meta.get("ended") else "  (not finished)"))
         return 0
     if len(o.report) > 2:
         raise UserError("--report takes one run, or two to hold one against the other.")
-    for path, what in ((o.html, "--html"), (o.md, "--md"), (o.csv, "--csv"), (o.json, "--json")):
-        if path and path != "-":
-            options.writable(path, what)
+    options.files(o)
     o.expectations = [Expectation(text) for text in o.expect]
     runs = [journal.find(name, _results(o)) for name in o.report or ["last"]]
     code = show(o, *runs)

@@ -16,7 +16,7 @@ PRESETS = {"quick": ((1, 4), 14, "about 30 seconds: is it alive, and roughly how
 MAX_TOKENS, IN_FLIGHT = 128, 256
 
 EPILOG = """\
-Examples (python3 appendix/llm_benchmark.py and ./course bench take the same):
+Examples:
   {prog}                                              a menu, in a terminal
   {prog} --engine vllm                                the quick preset against vLLM on port 8002
   {prog} --url http://127.0.0.1:8000/v1 --concurrency 1,4,16 --requests 50 --max-tokens 256
@@ -30,7 +30,7 @@ Examples (python3 appendix/llm_benchmark.py and ./course bench take the same):
   {prog} --explain TPOT                               what a figure means, exactly
   {prog} --selftest                                   how well does this client measure, here and now?
 
-It changes nothing on the server. The API key, if one is needed, comes from GB10_API_KEY and is written nowhere.
+python3 appendix/llm_benchmark.py and ./course bench are the same. It changes nothing on the server. The API key, if one is needed, comes from GB10_API_KEY and is written nowhere.
 Exit codes: 0 done; 1 requests failed or an expectation was not kept; 2 the request made no sense; 130 stopped by Ctrl-C
 (with a report of what was done).
 """
@@ -146,9 +146,30 @@ def check(o) -> None:
         o.levels = [IN_FLIGHT] if o.rates else [1]
     if o.rates and len(o.levels) > 1:
         raise UserError("with --rate one --concurrency is enough: the most requests that may be in flight.")
+    files(o)
+    catalogued(o)
+
+
+def files(o) -> None:
+    """The files that the result shall be written to."""
     for path, what in ((o.html, "--html"), (o.md, "--md"), (o.csv, "--csv"), (o.json, "--json")):
-        if path and path != "-":
+        if path is not None and path != "-":
             writable(path, what)
+
+
+def catalogued(o) -> None:
+    """The names that the roofline line is given. Looked up before the work, not after it."""
+    if o.machine or o.weights or o.roofline_model:
+        from gb10 import catalog
+        from gb10.bench import roof
+
+        for name, what, look in ((o.machine, "--machine", catalog.machine), (o.weights, "--weights", catalog.weight_format),
+                                 (o.roofline_model, "--roofline-model", roof._model)):
+            try:
+                if name and not (what == "--machine" and name.lower() in ("this", "here", "local")):
+                    look(name)
+            except ValueError as e:
+                raise UserError(f"{what}: {e}") from None
 
 
 def utf8(text: str | None, what: str) -> None:
@@ -216,6 +237,14 @@ def prompt(text: str | None) -> str | None:
 
 def writable(path: str, what: str) -> None:
     """Find out before the work, not after it, that its result has no place."""
+    if not path:
+        raise UserError(f"{what} names no file.")
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except OSError as e:
+        raise UserError(f"{what} {path[:60]}: {e.strerror}.") from None
     folder = os.path.dirname(os.path.abspath(path))
     if os.path.isdir(path) or not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise UserError(f"{what} {path}: {'that is a folder' if os.path.isdir(path) else 'its folder is not there or can not be written to'}.")

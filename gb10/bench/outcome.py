@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from gb10.bench import say
@@ -76,7 +77,7 @@ class Outcome:
             out += [f"  {say.level(row)}: {row['metric']}: {row['verdict']}" for row in self.comparison]
             out.append(f"  from {self.comparison[0]['basis']}")
         out += self.energy
-        out += [line["text"] if line["share"] is None else f"Roofline: {line['text']}" for line in meta.get("roofline") or ()]
+        out += [line["text"] if line.get("share") is None else f"Roofline: {line['text']}" for line in meta.get("roofline") or ()]
         remarks = [*self.warnings, *meta.get("notes", ())]
         return out + ([""] + [f"- {text}" for text in remarks] if remarks else [])
 
@@ -152,5 +153,6 @@ def write(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     except OSError as e:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise WorkFailed(f"{path} can't be written ({e.strerror}).") from e

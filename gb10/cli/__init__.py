@@ -7,6 +7,7 @@ A sub-command NAME lives in `gb10/cli/NAME.py`, which has
     add_arguments(parser)     what it understands
     run(args) -> int          the work; returns the exit code
     RAW = True                (optional) it takes its arguments unparsed, as `args.rest`
+    OWN_HELP = True           (optional, with RAW) --help too
 
 Exit codes: 0 done, 1 the work failed, 2 the request was wrong, 130 stopped by Ctrl-C.
 """
@@ -46,6 +47,7 @@ Examples:
   first:  ./course lab                sets everything up, opens JupyterLab on the syllabus
           ./course check              what this machine can do, and what is missing
           ./course up                 serve the shipped model; then: ./course status, ./course down
+          ./course bench              how fast is what is up? a menu; then: ./course bench --report
           ./course reset 03           a fresh copy of lesson 03; yours is kept beside it
           ./course test -k quantize   a part of the test suite
 
@@ -113,7 +115,7 @@ def _dispatch(argv: list[str]) -> int:
 
     module = import_module(commands()[name][1])
     parser = _parser(name, module)
-    if getattr(module, "RAW", False) and rest[:1] not in (["-h"], ["--help"]):
+    if getattr(module, "RAW", False) and (getattr(module, "OWN_HELP", False) or rest[:1] not in (["-h"], ["--help"])):
         args = parser.parse_args([])
         args.rest = rest[1:] if rest[:1] == ["--"] else rest
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HELP = "Measure the engines that are up, or any OpenAI-compatible server."
-RAW = True
+RAW = OWN_HELP = True        # the benchmark has a parser of its own: it is a tool in its own right
 
 
 def add_arguments(parser) -> None:

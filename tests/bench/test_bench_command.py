@@ -230,6 +230,18 @@ WRONG = [
     (["--extra", "[1]"], "no JSON object"), (["--extra", '{"stream": false}'], "can't set stream"),
     (["--slo", "speed=3"], "can't be read"), (["--slo", "ttft=0"], "can't be read"),
     (["--expect", "tpot<3"], "there is no figure"), (["--expect", "fast"], "can't be read"), (["--expect", "errors=0ms"], "no unit of errors"),
+    (["--seconds", "inf"], "makes no sense"), (["--temperature", "inf"], "makes no sense"), (["--stall", "inf"], "makes no sense"),
+    (["--timeout", "nan"], "makes no sense"), (["--slo", "ttft=inf"], "can't be read"), (["--slo", ""], "can't be read"),
+    (["--rate", "inf"], "at most 4096"), (["--rate", "nan"], "at least"), (["--rate", "1e-300"], "at least"), (["--rate", ""], "can't be read"),
+    (["--concurrency", ""], "can't be read"), (["--concurrency", "1,,4"], "can't be read"), (["--concurrency", "1.5"], "can't be read"),
+    (["--rate", "1", "--concurrency", "2,4"], "one --concurrency is enough"),
+    (["--extra", '{"stream_options": 5}'], "can't set stream_options"), (["--extra", '{"max_tokens": 5}'], "can't set max_tokens"),
+    (["--extra", '{"a": "\\ud800"}'], "not UTF-8"), (["--label", "\udcff"], "not UTF-8"), (["--prompt", "\udcff"], "not UTF-8"),
+    (["--model", "\udcff"], "not UTF-8"), (["--json", ""], "names no file"), (["--csv", "x" * 5000], "too long"),
+    (["--machine", "abacus"], "no machine 'abacus'"), (["--weights", "fp3"], "no weight format 'fp3'"),
+    (["--roofline-model", "nobody/knows"], "no model of the catalogue"), (["--report", "x" * 5000], "there is no run"),
+    (["--report", "--expect", "fast"], "can't be read"), (["--report", "--html", "/no/such/folder/x"], "its folder"),
+    (["--url", "http://127.0.0.1:9", "--url", "http://127.0.0.1:10", "--model", "a", "--model", "b", "--model", "c"], "3 models for 2 servers"),
     (["--json", "/no/such/folder/x.json"], "its folder"), (["--html", "."], "that is a folder"),
     (["--frobnicate"], "unrecognized"), (["--resume", "nothing"], "there is no run"), (["--report", "a", "b", "c"], "one run, or two"),
     (["--leaderboard", "/no/such/run"], "/no/such/run"),
@@ -262,6 +274,56 @@ def test_a_wrong_key_is_told_and_a_right_one_is_written_nowhere(results, monkeyp
     assert code == 0
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert len(files) >= 5 and not [p for p in files if secret.encode() in p.read_bytes()] and secret not in out + err
+
+
+@pytest.mark.parametrize(("key", "code"), [("sk-secret", 0), ("sk-secret\n", 0), (" sk-secret ", 0), ("ключ", 2), ("a\x01b", 2), ("sk-sec", 1)])
+def test_keys_as_people_have_them(results, key, code):
+    """With a newline at the end, as `cat` of a file gives it; with what no header can carry."""
+    with Truth(ttft=5, itl=1, tokens=8, key="sk-secret") as locked:
+        got, out, err = call("--url", locked.url, "--model", "truth", *SMALL, "--quiet", env={"GB10_API_KEY": key})
+    assert got == code and "Traceback" not in err and err.count("\n") == (code != 0), err
+    assert key.strip() not in out + err
+
+
+def test_the_same_server_twice_is_no_comparison(truth, results, capsys):
+    code, _, err = run(capsys, "--url", truth.url, "--url", truth.url + "/chat/completions", *SMALL)
+    assert code == 2 and "nothing to compare" in err and not results.exists()
+
+
+def test_who_reads_no_further_is_no_fault(truth, results):
+    """`… | head -1`: no traceback, and the run is there."""
+    done = subprocess.run(f"{sys.executable} -S {FRONT} --url {truth.url} --requests 4 --max-tokens 8 --quiet | head -1", shell=True,
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and done.stdout.count("\n") == 1 and "Traceback" not in done.stderr and len(list(results.iterdir())) == 1
+
+
+def test_a_name_with_two_addresses_is_found_on_the_one_that_answers(truth, results, monkeypatch):
+    """localhost is ::1 before 127.0.0.1 on many machines."""
+    from gb10.bench import target
+
+    port = truth.target.port
+    places = [(10, 1, 6, "", ("::1", port, 0, 0)), (2, 1, 6, "", ("127.0.0.1", port))]
+    monkeypatch.setattr(target.socket, "getaddrinfo", lambda *a, **k: places)
+    assert main(["--url", f"http://localhost:{port}", "--requests", "4", "--max-tokens", "8", "--quiet"], "bench") == 0
+
+
+def test_conversations_and_the_clock_from_the_command(truth, results, capsys, tmp_path):
+    for argv, requests in ((["--turns", "3", "--requests", "2"], 6), (["--rate", "40", "--requests", "6"], 6),
+                           (["--rate", "30,60", "--seconds", "0.3", "--arrivals", "constant"], None)):
+        code, *_ = run(capsys, "--url", truth.url, "--max-tokens", 8, "--quiet", "--json", tmp_path / "o.json", *argv)
+        rows = json.loads((tmp_path / "o.json").read_text())["runs"]
+        assert code == 0 and all(r["errors"] == {} and r["ok"] for r in rows)
+        assert requests is None or rows[0]["requests"] == requests
+        if "--rate" in argv:
+            assert all(r["response_ms"]["p50"] >= r["e2e_ms"]["min"] and r["rate"] for r in rows)
+    assert [r["rate"] for r in rows] == [30.0, 60.0] and rows[1]["requests"] > rows[0]["requests"]
+
+
+def test_seconds_are_kept(truth, results, capsys, tmp_path):
+    """With requests built ahead it would be easy to send those after the time is up."""
+    code, *_ = run(capsys, "--url", truth.url, "--seconds", 0.5, "--max-tokens", 8, "--quiet", "--json", tmp_path / "o.json")
+    row = json.loads((tmp_path / "o.json").read_text())["runs"][0]
+    assert code == 0 and 0.4 < row["seconds"] < 2.0 and row["requests"] <= 22           # at 26 ms each
 
 
 def test_results_that_can_not_be_written(truth, capsys, tmp_path):
@@ -357,6 +419,13 @@ def test_the_menu_without_a_choice(known, results):
     assert code == 2 and "Ollama does not answer" in shown
     code, shown = talk(["x", ""], known)
     assert code == 2 and "is not on the list" in shown and "nothing was chosen" in shown and not results.exists()
+
+
+def test_the_menu_is_left_by_the_end_of_input(known, results):
+    for answers in (["\x04"], ["4", "\x04"], ["3", "\x04"]):                          # Ctrl-D
+        code, shown = talk(answers, known)
+        assert code == 2 and "nothing was chosen" in shown and "Traceback" not in shown, shown
+    assert not results.exists()
 
 
 def test_another_engine_on_a_port_is_warned_of(truth, results):

@@ -207,6 +207,21 @@ def test_95_per_cent_intervals_hold_the_truth_in_95_per_cent_of_cases(ratio, noi
         assert called_equal <= 0.1 * cases               # 10 % are found where blocks scatter by 1 %
 
 
+def test_a_block_in_which_all_failed_costs_its_pair_and_no_other():
+    """Pairs are those of one moment: on a machine that halves its speed all the time, A1 with B2 would say anything."""
+    a, b = Figures(0, 1, None, None), Figures(0, 1, None, None)
+    segment = Segment(1, 0.0)
+    for cell in range(6):
+        step = 1000 * 2**cell
+        for g, factor in ((a, 1), (b, 1.25)):
+            gaps = (int(step * factor),) * 9
+            failed = {"err": "http_503"} if (g is a and cell == 2) else {}
+            g.add(row(gaps=gaps, ttft=gaps[0]) | {"cell": cell} | failed, segment)
+    line = compare.compare(a, b, ("A", "B"), paired=True)[0]
+    assert line["basis"] == "5 pairs of blocks" and line["ratio"] == pytest.approx(1.25, rel=0.01)
+    assert 1.2 < line["low"] <= line["high"] < 1.3
+
+
 def test_verdicts_in_words():
     base = {"a": "vLLM", "b": "Ollama"}
     assert compare.verdict(base | {"ratio": 1.31, "low": 1.27, "high": 1.36}) == "vLLM 1.31× (95 %: 1.27–1.36)"

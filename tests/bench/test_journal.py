@@ -90,7 +90,7 @@ def test_a_killed_run_keeps_what_had_finished_and_is_resumed(truth, runs, capsys
     out, err = process.communicate(timeout=20)
     if victim == "load process":
         assert process.returncode == 1 and "was killed by signal 9" in out and "Traceback" not in err
-    wait_for(lambda: all(gone(pid) for pid in load))                     # nobody stays behind
+    wait_for(lambda: all(gone(pid) for pid in load) and not left_behind(runs))       # nobody stays behind
     done = numbers(folder)
     assert len(set(done)) == len(done) < REQUESTS
     finished = [name for name, times in truth.notes().items() if len(times) == 9 and folder.name in name]
@@ -122,6 +122,58 @@ def test_ctrl_c_in_the_warm_up_leaves_nothing(runs):
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130 and "stopped" in err and not runs.exists()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ctrl_c_at_any_moment_is_no_traceback(truth, runs, seed):
+    process = start(truth)
+    time.sleep(random.Random(seed).random() * 0.15 + 0.1 * seed)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode in (130, -signal.SIGINT, 0) and "Traceback" not in err, err
+    wait_for(lambda: not left_behind(runs))
+
+
+def left_behind(runs):
+    """Processes that were told to keep their runs there, as the command and all that it starts are."""
+    def told(process):
+        try:
+            return str(runs).encode() in (process / "environ").read_bytes()
+        except OSError:
+            return False
+    return [p for p in Path("/proc").iterdir() if p.name.isdigit() and told(p)]
+
+
+def test_the_key_is_on_no_command_line(runs, monkeypatch):
+    secret = "sk-verysecret456"
+    monkeypatch.setenv("GB10_API_KEY", secret)
+    with Truth(ttft=15, itl=2, tokens=8, key=secret) as locked:
+        process = start(locked)
+        folder = journaled(runs, 3)
+        lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (process.pid, *children(process.pid))]
+        out, err = process.communicate(timeout=30)
+    assert len(lines) >= 2 and not [line for line in lines if secret.encode() in line]
+    assert process.returncode == 0 and secret not in out + err
+    assert not [p for p in folder.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
+
+
+def test_a_cell_that_was_given_up_is_taken_up_again(runs, capsys):
+    """The server went in the middle and is back: what was not sent is sent, and nothing twice that was."""
+    argv = ["--requests", "40", "--concurrency", "2", "--max-tokens", "8", "--quiet"]
+    with Truth(ttft=5, itl=1, tokens=8, vanish=12) as first:
+        port = first.target.port
+        assert main(["--url", first.url, *argv], "bench") == 1
+    said = capsys.readouterr().out
+    assert "is gone" in said and "connections failed in a row" in said
+    [folder] = runs.iterdir()
+    before = numbers(folder)
+    assert len(before) < 40
+    with Truth(ttft=5, itl=1, tokens=8, port=port):
+        assert main(["--resume", str(folder), "--quiet"], "bench") == 1          # some requests did fail, then
+        assert sorted(numbers(folder)) == list(range(40))
+        files = {p: p.read_bytes() for p in folder.iterdir()}
+        assert main(["--resume", str(folder), "--quiet"], "bench") == 2          # and to resume what is complete changes nothing
+        assert {p: p.read_bytes() for p in folder.iterdir()} == files
 
 
 def test_a_run_that_still_goes_on_is_not_resumed(truth, runs, capsys):
@@ -187,7 +239,11 @@ def make(folder, meta=META, lines=(START, LINE)):
 
 @pytest.mark.parametrize(("meta", "said"), [
     ("{", "not JSON"), ("[]", "was not written by this benchmark"), ({"format": "aiperf"}, "was not written by this benchmark"),
-    (META | {"version": 7}, "of version 7"), ({k: v for k, v in META.items() if k != "cells"}, "lacks"), (META | {"cells": [{}]}, "lacks")])
+    ("{" * 100_000, "not JSON"), (META | {"version": 7}, "of version 7"), ({k: v for k, v in META.items() if k != "cells"}, "lacks"),
+    (META | {"cells": [{}]}, "lacks"), (META | {"endpoints": []}, "lacks"), (META | {"cells": [META["cells"][0] | {"endpoint": 1}]}, "lacks"),
+    (META | {"cells": [META["cells"][0] | {"concurrency": 0}]}, "lacks"), (META | {"cells": [META["cells"][0] | {"rate": "x"}]}, "lacks"),
+    (META | {"workload": {}}, "lacks"), (META | {"endpoints": [{"engine": "vLLM"}]}, "lacks"), (META | {"notes": 5}, "lacks"),
+    (META | {"roofline": [{}]}, "lacks")])
 def test_foreign_and_old_runs_are_refused_and_left_as_they_are(tmp_path, capsys, meta, said):
     folder = make(tmp_path / "run", meta)
     before = {p: p.read_bytes() for p in folder.iterdir()}
@@ -199,12 +255,39 @@ def test_foreign_and_old_runs_are_refused_and_left_as_they_are(tmp_path, capsys,
 
 
 @pytest.mark.parametrize("lines", [
-    (START, "timestamp,name,url\n", LINE), (START, {"k": "req", "cell": 0}), (START, LINE | {"gaps": "many"}), (LINE,), (START, LINE | {"lag": [1]})])
-def test_foreign_lines_are_refused(tmp_path, capsys, lines):
-    folder = make(tmp_path / "run", lines=lines)
-    before = (folder / "journal.jsonl").read_bytes()
-    assert main(["--report", str(folder)], "bench") == 2
-    assert "left as" in capsys.readouterr().err and (folder / "journal.jsonl").read_bytes() == before
+    (START, "timestamp,name,url\n", LINE), (START, {"k": "req", "cell": 0}), (START, LINE | {"gaps": "many"}), (LINE,), (START, LINE | {"lag": [1]}),
+    (START | {"unix": None}, LINE), (START, LINE | {"send": float("inf")}), (START, LINE | {"send": float("nan")}), (START, LINE | {"cell": [0]}),
+    (START, LINE | {"slot": [0]}), (START, LINE | {"n": "8"}), (START, LINE | {"stamps": "odd"}), (START, LINE | {"stamps": [1]}),
+    (START, LINE | {"err": 5}), (START, LINE | {"isl": "a"}), (START, LINE | {"lag": {"x": 1}}), ("\n\n", START, LINE), ("[]\n", START, LINE)])
+def test_foreign_lines_are_refused(truth, tmp_path, capsys, lines):
+    complete = META | {"salt": "1", "seed": 0, "stall_s": 9, "timeout_s": 9, "warmup": 0, "weights": None, "label": None,
+                       "cells": [META["cells"][0] | {"poisson": False}], "endpoints": [{"engine": "x", "url": truth.url, "model": "truth"}],
+                       "workload": {"prompt_tokens": None, "max_tokens": 8, "temperature": 0, "api": "chat", "turns": 1, "extra": {}, "prompt": None,
+                                    "fixed_length": True, "cold": True}}
+    folder = make(tmp_path / "run", complete, lines)
+    before = {p: p.read_bytes() for p in folder.iterdir()}
+    for argv in (["--report", str(folder), "--html", str(tmp_path / "o.html")], ["--resume", str(folder), "--quiet"]):
+        assert main(argv, "bench") == 2
+        err = capsys.readouterr().err
+        assert "left as" in err and err.count("\n") == 1
+    assert {p: p.read_bytes() for p in folder.iterdir()} == before and not (tmp_path / "o.html").exists()
+
+
+def test_a_run_without_its_journal_is_one_sentence(tmp_path, capsys):
+    folder = make(tmp_path / "run")
+    (folder / "journal.jsonl").unlink()
+    for argv in (["--report", str(folder)], ["--resume", str(folder)]):
+        assert main(argv, "bench") == 2 and capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(UserError, match="journal.jsonl can't be read"):
+        journal.Run.open(folder).hold()
+
+
+@pytest.mark.parametrize("line", ['{"unix": 1}', '{"unix": "x"}', '{"unix": 1790000000.05, "mem_total": "much", "gpus": []}',
+                                  '{"unix": 1790000000.05, "gpus": 5}', '{"unix": 1790000000.05, "gpus": [5]}', '{"k": "resume"}'])
+def test_odd_telemetry_spoils_no_report(tmp_path, capsys, line):
+    folder = make(tmp_path / "run")
+    (folder / "telemetry.jsonl").write_text(line + "\n" + line + "\n")
+    assert main(["--report", str(folder)], "bench") == 0 and "tok/s user" in capsys.readouterr().out
 
 
 def test_a_line_torn_by_a_kill_is_passed_over(tmp_path):
@@ -224,7 +307,7 @@ def test_runs_are_found_by_number_name_and_folder(tmp_path):
     assert [r.id for r in journal.runs(tmp_path)] == ["run2", "run1"]
     for name, found in ((None, "run2"), ("last", "run2"), ("2", "run1"), ("run1", "run1"), (str(tmp_path / "run1"), "run1")):
         assert journal.find(name, tmp_path).id == found
-    for name in ("run", "nothing", "9", str(tmp_path / "empty")):
+    for name in ("run", "nothing", "9", "²", "x" * 5000, str(tmp_path / "empty"), str(tmp_path / ("x" * 5000))):
         with pytest.raises(UserError):
             journal.find(name, tmp_path)
 

@@ -634,7 +634,8 @@ def test_tls_in_the_load_process(tls, certificate, monkeypatch):
         assert {r["err"] for r in done["rows"]} == {"connect"} and "elsewhere.example" in done["gave_up"]
     with Guarded() as worker, RawServer(lambda t: t.sock.recv(9999) and t.send(b"220 mail ready\r\n") or time.sleep(0.1)) as server:
         done = worker.run(server.spec(tls="localhost", todo=[(0, 50)]))
-        assert {r["err"] for r in done["rows"]} == {"connect"} and "SSL" in done["gave_up"].upper()
+        assert {r["err"] for r in done["rows"]} == {"connect"}
+        assert "SSL" in done["gave_up"].upper() or "reset" in done["gave_up"]       # whichever comes first
 
 
 def test_a_tls_handshake_that_hangs_costs_no_processor_time(monkeypatch):
