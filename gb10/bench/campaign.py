@@ -14,7 +14,7 @@ from gb10.bench.figures import Figures
 from gb10.bench.journal import Run, home
 from gb10.bench.resume import ENDLESS, left
 from gb10.bench.summary import figures
-from gb10.bench.telemetry import Telemetry, idle_power
+from gb10.bench.telemetry import Telemetry, driver, idle_power
 from gb10.bench.worker import Worker
 from gb10.endpoints import UNKNOWN
 from gb10.errors import WorkFailed
@@ -132,7 +132,7 @@ class Campaign:
                          "temperature": o.temperature, "api": o.api, "turns": o.turns, "extra": o.extra,
                          "prompt": o.prompt_text},
             "slo": o.slos, "seed": o.seed, "salt": str(salt), "stall_s": o.stall, "timeout_s": o.timeout, "warmup": o.warmup,
-            "preset": o.preset, "weights": o.weights, "machine": facts,
+            "command": o.argv, "preset": o.preset, "weights": o.weights, "machine": facts,
             "client": {"gb10": __version__, "python": machine.python, "stamps": "kernel" if KERNEL_STAMPS else "user"}, "notes": []}
 
     def _learn(self, run: Run) -> None:
@@ -148,6 +148,7 @@ class Campaign:
         if run.meta["machine"]["gpus"] and any(e.target.loopback for e in self.endpoints) and not self.interrupted:
             sleep(REST_S)                                 # with the model loaded and nothing to do: what the work came on top of
             run.meta["idle_w"] = idle_power(REST_S)
+            run.meta["driver"] = driver()
         if self.trouble:
             run.meta["notes"].append(self.trouble)
         run.meta["roofline"] = rooflines(run, self.groups, self.o.machine, self.o.roofline_model)

@@ -129,7 +129,7 @@ class Gpus:
 
     def __init__(self, nvml=None, proc: str = "/proc"):
         """nvml: a module like pynvml; None imports it (60 ms, if it is installed); False doesn't look."""
-        self._nvml, self.gpus = None, []
+        self._nvml, self.gpus, self.driver = None, [], None
         if nvml is None:
             try:
                 import pynvml as nvml
@@ -141,6 +141,8 @@ class Gpus:
             nvml.nvmlInit()
             self._nvml = nvml
             count = nvml.nvmlDeviceGetCount()
+            with suppress(Exception):
+                self.driver = nvml.nvmlSystemGetDriverVersion()
             self.gpus = [Gpu(nvml, nvml.nvmlDeviceGetHandleByIndex(i), proc) for i in range(count)]
         except Exception:  # noqa: BLE001  no driver, or one that is unwell
             self.close()

@@ -28,6 +28,7 @@ def run(argv: list[str], prog: str) -> int:
     from gb10.bench import options
 
     o = options.parser(prog).parse_args(argv)
+    o.argv = argv
     if o.explain is not None:
         return explain(o.explain)
     if o.leaderboard:

@@ -100,6 +100,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
 def defaults():
     """The settings of a command without flags."""
     o = parser("bench").parse_args([])
+    o.argv = None                        # a notebook's call has none
     o.key = os.environ.get(o.key_env) or None
     return o
 

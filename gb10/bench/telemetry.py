@@ -184,6 +184,13 @@ def idle_power(seconds: float = 2.0, nvml=None) -> float | None:
     return spent and spent["mean_w"]
 
 
+def driver(nvml=None) -> str | None:
+    """The GPU driver's version; None without one."""
+    gpus = Gpus(nvml)
+    gpus.close()
+    return gpus.driver
+
+
 # ------------------------------------------------------------ what the samples of a time span say
 
 def energy(samples: Iterable[dict], start_unix: float, end_unix: float,

@@ -65,6 +65,7 @@ def test_the_contract_of_json(truth, results, tmp_path):
         assert 12 <= r["ttft_ms"]["p50"] < 60 and 1.5 < r["tpot_ms"]["p50"] < 20 and r["client_lag_ms"]["p99"] >= 0
         assert r["user_tps"] == pytest.approx(1000 / r["tpot_ms"]["p50"], rel=1e-3) and r["system_tps"] > 0
     meta = data["meta"]
+    assert meta["command"][:2] == ["--url", truth.url]
     assert meta["format"] == "gb10-bench" and meta["endpoints"][0]["version"] == "0.0-truth" and "ignore_eos" in meta["endpoints"][0]["fields"]
     assert [p.name for p in results.iterdir()] == [meta["id"]]
     lines = [json.loads(line) for line in (results / meta["id"] / "journal.jsonl").read_text().splitlines()]
@@ -149,6 +150,19 @@ def test_expectations(truth, results, capsys):
     assert code == 1 and "NOT KEPT: ttft_p50<1ms" in out and "kept: system_tps>1" in out
     code, out, _ = run(capsys, "--report", "--expect", "ttft_p50@7<1s")
     assert code == 1 and "nothing was measured at 7 at once" in out
+
+
+@pytest.mark.parametrize(("text", "kept"), [
+    ("ttft_p50<51ms", True), ("ttft_p50<0.05s", False), ("TTFT_P50 <= 50 ms", True), ("ttft_p99@4<1s", True), ("ttft_p50>49999us", True),
+    ("errors=2", True), ("errors==0", False), ("goodput>0", False), ("ttfa_p50<1s", False), ("itl_p99<=7", True), ("ok>=9", False)])
+def test_a_condition_on_a_row(text, kept):
+    """A figure that isn't there keeps no promise; answers that ended early are no errors."""
+    from gb10.bench.expect import Expectation
+
+    row = {"concurrency": 4, "rate": None, "engine": "x", "ttft_ms": {"p50": 50.0, "p99": 60.0}, "gap_ms": {"p99": 7.0}, "ttfa_ms": None,
+           "goodput_per_s": None, "errors": {"http_503": 2, "short": 5}, "ok": 8}
+    [(got, said)] = Expectation(text).check([row])
+    assert got is kept and said.startswith("kept: " if kept else "NOT KEPT: ")
 
 
 def test_goodput(truth, results, capsys, tmp_path):
@@ -319,9 +333,9 @@ def test_conversations_and_the_clock_from_the_command(truth, results, capsys, tm
     assert [r["rate"] for r in rows] == [30.0, 60.0] and rows[1]["requests"] > rows[0]["requests"]
 
 
-def test_seconds_are_kept(truth, results, capsys, tmp_path):
+def test_seconds_are_kept(truth, results, tmp_path):
     """With requests built ahead it would be easy to send those after the time is up."""
-    code, *_ = run(capsys, "--url", truth.url, "--seconds", 0.5, "--max-tokens", 8, "--quiet", "--json", tmp_path / "o.json")
+    code, *_ = call("--url", truth.url, "--seconds", 0.5, "--max-tokens", 8, "--quiet", "--json", tmp_path / "o.json")
     row = json.loads((tmp_path / "o.json").read_text())["runs"][0]
     assert code == 0 and 0.4 < row["seconds"] < 2.0 and row["requests"] <= 22           # at 26 ms each
 

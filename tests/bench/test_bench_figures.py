@@ -72,7 +72,7 @@ def test_the_steady_window_of_a_closed_loop(seed):
     """A loop that starts the next request when one ends; the window found in flat memory is that of brute force."""
     rng = random.Random(seed)
     c, left = rng.randrange(1, 9), rng.randrange(1, 60)
-    free, requests = [(0, slot) for slot in range(c)], []
+    free, requests = [(rng.randrange(60), slot) for slot in range(c)], []
     for _ in range(left):
         free.sort()
         start, slot = free.pop(0)
@@ -133,6 +133,13 @@ def test_tokens_per_second_come_from_the_steady_window():
     g = group(rows, concurrency=2)
     assert g.steady_s == pytest.approx(0.5) and g.system_tps == pytest.approx(100 / 0.5)
     assert g.system_tps_whole == pytest.approx(110 / 0.6)
+
+
+def test_answers_that_ended_early_are_work_of_the_server_all_the_same():
+    short = row(n=5, gaps=(5000,) * 4) | {"err": "short"}
+    g = group([row(), short | {"send": 95_000}])
+    assert g.timeline.total == 15 and g.output == 10 and g.ok == 1
+    assert group([row(), row() | {"err": "truncated"}]).timeline.total == 10
 
 
 def test_tokens_are_placed_in_their_second():
@@ -248,7 +255,8 @@ def test_nothing_to_compare_gives_no_line():
 
 @pytest.mark.parametrize("tokenizer", [
     lambda words, short: 30 + words + short, lambda words, short: 30 + 2 * words + short,
-    lambda words, short: 12 + words * 9 // 4 + short, lambda words, short: 41 + words + words // 7 + short])
+    lambda words, short: 12 + words * 9 // 4 + short, lambda words, short: 41 + words + words // 7 + short,
+    lambda words, short: 30 + 3 * words + short - short // 2])                         # two short words are sometimes one token
 @pytest.mark.parametrize("wish", [50, 200, 513, 4096])
 def test_a_prompt_gets_exactly_the_tokens_asked_for(tokenizer, wish):
     asked = []

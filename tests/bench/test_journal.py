@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 from gb10.bench import journal
-from gb10.bench.campaign import plan
+from gb10.bench.campaign import Campaign, plan
+from gb10.bench.live import Silent
 from gb10.bench.main import main
 from gb10.bench.resume import left_to_do
 from gb10.bench.selftest import Truth
+from gb10.bench.spec import Spec
 from gb10.bench.summary import figures
+from gb10.bench.worker import Worker
 from gb10.errors import UserError, WorkFailed
 from gb10.paths import ROOT
 
@@ -142,6 +145,50 @@ def left_behind(runs):
         except OSError:
             return False
     return [p for p in Path("/proc").iterdir() if p.name.isdigit() and told(p)]
+
+
+def test_ctrl_c_between_two_requests_of_the_warm_up(runs):
+    """The load process has been told to end when it would be given the next one."""
+    class Endpoint:
+        def prepare(self, o, worker, salt):
+            os.kill(os.getpid(), signal.SIGINT)
+            worker.run(Spec())
+
+    with Worker() as worker, pytest.raises(KeyboardInterrupt):
+        Campaign(None, [Endpoint()], worker, Silent()).execute()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler and not runs.exists()
+
+
+def test_ctrl_c_is_not_for_the_load_process(truth, runs):
+    process = start(truth)
+    folder = journaled(runs, 3)
+    [load] = children(process.pid)
+    assert os.getsid(load) == load                                       # a terminal's Ctrl-C does not even reach it
+    os.kill(load, signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 0 and sorted(numbers(folder)) == list(range(REQUESTS))
+
+
+def test_a_load_process_that_dies_is_one_sentence():
+    with Worker() as worker:
+        worker.process.kill()
+        for _ in range(2):
+            with pytest.raises(WorkFailed, match="killed by signal 9"):
+                worker.run(Spec(addresses=[], todo=[(0, 1)]))
+
+
+def test_meta_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    run = journal.Run.create(META, tmp_path)
+    before = {p: p.read_bytes() for p in run.folder.iterdir()}
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal.os, "replace", full)
+    run.meta["notes"].append("more")
+    with pytest.raises(WorkFailed, match="No space left"):
+        run.save()
+    assert {p: p.read_bytes() for p in run.folder.iterdir()} == before
 
 
 def test_the_key_is_on_no_command_line(runs, monkeypatch):

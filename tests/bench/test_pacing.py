@@ -7,21 +7,20 @@ import statistics
 import threading
 
 import pytest
-from bench_helpers import good
+from bench_helpers import Guarded, good
 
 from gb10.bench import pace, prompts
 from gb10.bench.load import Load
 from gb10.bench.requests import Requests
 from gb10.bench.selftest import Truth
 from gb10.bench.spec import Spec
-from gb10.bench.worker import Worker
 
 ADDRESS = [(2, ("127.0.0.1", 9))]
 
 
 @pytest.fixture(scope="module")
 def worker():
-    with Worker() as w:
+    with Guarded() as w:
         yield w
 
 
@@ -78,6 +77,8 @@ def test_seconds_end_the_starting_and_not_what_is_in_flight(worker):
         assert 4 <= len(rows) <= 18 and all(r["send"] <= 500_000 and not r.get("err") for r in rows)
         rows = worker.run(truth.spec(concurrency=2, todo=[(0, 1 << 40)], seconds=0.01, least=6, asked=None))["rows"]
         assert 6 <= len(rows) <= 7
+        rows = worker.run(truth.spec(concurrency=2, todo=[(0, 1 << 40)], seconds=0.2, turns=2, asked=None))["rows"]
+        assert len(rows) % 2 == 0 and all(r["send"] <= 200_000 for r in rows if r["turn"] == 0)     # what has begun is brought to its end
 
 
 # ---------------------------------------------------------------- the open loop

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from gb10.bench import gpus, journal, telemetry
-from gb10.bench.telemetry import GIB, Telemetry, energy, idle_power, memory, warnings
+from gb10.bench.telemetry import GIB, Telemetry, driver, energy, idle_power, memory, warnings
 
 # Made up in the size of a DGX Spark (121.69 GiB visible), with
 # fields between that must not be taken for others.
@@ -58,6 +58,9 @@ class Nvml:
 
     def nvmlShutdown(self):
         self._say("shutdown", None)
+
+    def nvmlSystemGetDriverVersion(self):
+        return self._say("driver", "580.142")
 
     def nvmlDeviceGetCount(self):
         return self.count
@@ -309,6 +312,10 @@ def test_a_driver_that_hangs_holds_nobody_up(tmp_path, proc):
     assert t._thread.daemon, "so the program can end"
     release.set()
     t._thread.join(2)
+
+
+def test_the_drivers_version():
+    assert driver(Nvml()) == "580.142" and driver(Nvml(refuse=("driver",))) is None and driver(False) is None
 
 
 def test_idle_power_is_the_counters_mean():

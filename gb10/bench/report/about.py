@@ -77,7 +77,9 @@ def method(meta: dict) -> list[tuple[str, str]]:
     client = meta.get("client") if isinstance(meta.get("client"), dict) else {}
     programs = (("gb10", "gb10"), ("python", "Python"))
     versions = ", ".join(f"{word} {plain(client[key], 40)}" for key, word in programs if client.get(key))
-    out = [("Run", plain(meta.get("id"), 120)), ("Client", versions),
+    command = " ".join(map(str, meta["command"])) if isinstance(meta.get("command"), list) else ""
+    out = [("Run", plain(meta.get("id"), 120)), ("Flags", plain(command, 500)), ("Client", versions),
+           ("GPU driver", plain(meta.get("driver"), 40)),
            ("Arrivals dated by", plain(client.get("stamps"), 40))]
     endpoints = meta.get("endpoints") or []
     for name, e in zip(engines(meta), endpoints, strict=True):
