@@ -185,7 +185,7 @@ def test_meta_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(journal.os, "replace", full)
-    run.meta["notes"].append("more")
+    run.meta["label"] = "row 3"
     with pytest.raises(WorkFailed, match="No space left"):
         run.save()
     assert {p: p.read_bytes() for p in run.folder.iterdir()} == before
