@@ -103,8 +103,9 @@ def lines(row: dict, sample: dict | None, rates: list[float], cell: dict) -> lis
             values = sorted(pair[i] for pair in row["recent"])
             out.append((name, f"{values[len(values) // 2] / scale:.1f} ms median, {values[-1] / scale:.1f} ms longest, last {len(values)}"))
     if sample:
-        used, total, swap = (n / 2**30 for n in (sample["mem_total"] - sample["mem_available"], sample["mem_total"], sample["swap_used"]))
-        out.append(("memory", f"{used:.1f} of {total:.1f} GiB in use, swap {swap:.1f} GiB"))
+        if None not in (known := [sample.get(k) for k in ("mem_total", "mem_available", "swap_used")]):
+            total, available, swap = (n / 2**30 for n in known)
+            out.append(("memory", f"{total - available:.1f} of {total:.1f} GiB in use, swap {swap:.1f} GiB"))
         for gpu in sample.get("gpus", ()):
             facts = [f"{gpu[k]:.0f}{unit}" for k, unit in (("w", " W"), ("sm_mhz", " MHz"), ("temp_c", " °C")) if gpu.get(k) is not None]
             out.append(("GPU", ", ".join(facts + list(gpu.get("throttle", ())))))

@@ -29,6 +29,7 @@ def main() -> None:
         if not line:
             return
         spec, rows, file = Spec.from_json(line), [], None
+        _allow_files(spec.concurrency + 64)
         try:
             if spec.journal:
                 file = os.open(spec.journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -54,6 +55,15 @@ def _line(stdin: int, buffer: bytes) -> tuple[bytes, bytes]:
         buffer += more
     line, _, buffer = buffer.partition(b"\n")
     return line, buffer
+
+
+def _allow_files(count: int) -> None:
+    """So many open files, as far as the system lets this process: the usual 1024 are too few for 1024 connections."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count if hard == resource.RLIM_INFINITY else min(count, hard), hard))
 
 
 def _append(file: int, row: dict) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from gb10 import endpoints as places
-from gb10.bench import options
+from gb10.bench import live, options, selftest
 from gb10.bench.main import main
 from gb10.bench.selftest import Truth
+from gb10.errors import UserError
 from gb10.paths import ROOT
 
 FRONT = ROOT / "appendix" / "llm_benchmark.py"
@@ -196,6 +197,80 @@ def test_a_finished_run_has_nothing_to_resume(truth, results, capsys):
 def test_no_run_yet(results, capsys):
     code, _, err = run(capsys, "--report")
     assert code == 2 and "there is no run" in err and not results.exists()
+
+
+# ---------------------------------------------------------------- while it goes on
+
+
+def progress(**more):
+    return {"done": 3, "errors": 1, "in_flight": 4, "pieces": 900, "tokens": 90, "t": 2.0, "recent": [(50_000, 5000.0), (70_000, 6000.0)]} | more
+
+
+def test_the_lines_of_the_live_table():
+    cell = {"requests": 40, "seconds": None}
+    sample = {"mem_total": 16 << 30, "mem_available": 4 << 30, "swap_used": 0, "gpus": [{"w": 40.2, "sm_mhz": None, "temp_c": 61, "throttle": ["thermal"]}]}
+    told = dict(live.lines(progress(), sample, [100.0, 200.0], cell))
+    assert told["requests"] == "3 of 40 done, 4 in flight, 1 failed" and told["time"] == "2 s"
+    assert told["TTFT"].startswith("70.0 ms median, 70.0 ms longest") and told["memory"] == "12.0 of 16.0 GiB in use, swap 0.0 GiB"
+    assert told["GPU"] == "40 W, 61 °C, thermal" and told["reads/s"] == "▅█  200"
+    # nothing has ended yet, no /proc/meminfo (macOS), no sample
+    for sample in ({"mem_total": None, "mem_available": None, "swap_used": None, "gpus": []}, None):
+        assert [name for name, _ in live.lines(progress(recent=[]), sample, [], {"seconds": 9.0})] == ["requests", "time", "reads/s"]
+
+
+def test_a_live_table_in_a_terminal_and_lines_elsewhere(truth, results, capsys):
+    pytest.importorskip("rich")
+    with Truth(ttft=20, itl=5, tokens=64) as slow:
+        code, shown = terminal([sys.executable, str(FRONT), "--url", slow.url, "--seconds", "0.8", "--max-tokens", "64", "--concurrency", "2"])
+    assert code == 0 and "2 in flight" in shown and "reads/s" in shown and "tok/s user" in shown and "Traceback" not in shown
+    code, out, err = run(capsys, "--url", truth.url, *SMALL)
+    assert code == 0 and "serves truth" in err and "4 requests in" in err and "in flight" not in err and "serves truth" not in out
+    assert run(capsys, "--url", truth.url, *SMALL, "--quiet")[2] == ""
+
+
+# ---------------------------------------------------------------- from a notebook, and of itself
+
+
+def test_from_a_notebook(truth, results):
+    from gb10 import bench
+
+    result = bench.measure(truth.url, concurrency=(1, 2), requests=4, max_tokens=8, extra={"top_k": 3})
+    assert [r["concurrency"] for r in result.rows] == [1, 2] and all(r["ok"] == 4 for r in result.rows) and "tok/s user" in str(result)
+    assert bench.saved("last").rows == result.rows and [r.id for r in bench.runs()] == [result.run.id] and "top_k" in str(result.run.meta)
+    with pytest.raises(TypeError, match="no setting 'tokens'"):
+        bench.measure(truth.url, tokens=8)
+    with pytest.raises(UserError, match="makes no sense"):
+        bench.measure(truth.url, requests=0)
+    assert len(list(results.iterdir())) == 1
+
+
+def test_a_notebook_may_measure_in_a_thread(truth, results):
+    """Where there are no signals to catch."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from gb10 import bench
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(bench.measure, truth.url, requests=3, max_tokens=8).result(60).rows[0]["ok"] == 3
+
+
+def test_the_client_measures_itself():
+    said = []
+    rows = selftest.run(say=said.append, levels=((1, 20.0, 4.0, 3), (4, 20.0, 4.0, 8)))
+    assert [r["streams"] for r in rows] == [1, 4] and len(said) == 4
+    for r in rows:
+        assert r["errors"] == 0 and r["true_ttft_p50"] >= 20 and r["ttft_p50"] > r["true_ttft_p50"] - 0.1 and r["early"] == 0
+        assert r["tpot_p50"] == pytest.approx(r["true_tpot_p50"], rel=0.1) and r["stamps"] == "kernel"
+
+
+def test_which_limits_the_self_test_holds_itself_to():
+    row = {"streams": 16, "errors": 0} | {f"{true}{name}": v for true in ("", "true_") for name, v in
+                                          (("ttft_p50", 50.0), ("gap_p99", 5.1), ("tpot_p50", 5.0))}
+    assert selftest.faults(row) == []
+    assert "TTFT" in selftest.faults(row | {"ttft_p50": 50.2})[0] and "gap p99" in selftest.faults(row | {"gap_p99": 5.4})[0]
+    assert "TPOT" in selftest.faults(row | {"tpot_p50": 5.01})[0] and selftest.faults(row | {"errors": 2}) == ["2 requests failed"]
+    assert selftest.faults(row | {"streams": 256, "ttft_p50": 50.2}) == []
+    assert selftest.faults({"errors": 3, "ttft_p50": None}) == ["3 requests failed"]
 
 
 # ---------------------------------------------------------------- asking for help
@@ -388,9 +463,14 @@ def talk(answers, known):
             "from gb10.bench import options, probe; options.PRESETS = {k: ((1,), 0.3, v[2]) for k, v in options.PRESETS.items()}\n"
             "probe.up.__defaults__ = (e.KNOWN, *probe.up.__defaults__[1:])\n"
             "from gb10.bench.main import main; sys.exit(main([], 'bench'))")
+    return terminal([sys.executable, "-S", "-c", code], answers)
+
+
+def terminal(command, answers=()):
+    """A command in a pseudo-terminal; (exit code, all that was shown)."""
     pid, fd = pty.fork()
     if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-S", "-c", code])
+        os.execv(command[0], command)
     shown, waiting, end = b"", list(answers), time.monotonic() + 40
     while time.monotonic() < end:
         if select.select([fd], [], [], 0.3)[0]:

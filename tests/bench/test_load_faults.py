@@ -1,6 +1,9 @@
 """Servers that misbehave: each gives the right kind of error, none of it gets into a latency, and the run ends."""
 
+import itertools
 import json
+import random
+import resource
 import select
 import socket
 import ssl
@@ -257,6 +260,17 @@ def test_http_errors_in_every_framing(worker, way):
     with RawServer(talk) as server:
         done = worker.run(server.spec())
     errors(done, "http_503", "full" if way in ("chunked", "until the end") else None)
+
+
+def test_more_connections_than_files_are_usually_allowed():
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (60, limits[1]))
+    try:
+        worker = Guarded()                           # starts with the limit of who starts it
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with worker, serving(good()) as server:
+        success(worker.run(server.spec(todo=[(0, 200)], concurrency=100)), 200)
 
 
 def test_a_redirect_is_told_as_what_it_is(worker):
@@ -649,3 +663,76 @@ def test_a_tls_handshake_that_hangs_costs_no_processor_time(monkeypatch):
         Load(server.spec(tls="localhost", todo=[(0, 1)]), rows.append).run()
     assert [r["err"] for r in rows] == ["connect"] and rows[0]["why"] == "no connection after 0.6 s"
     assert len(looked) < 20
+
+
+# ------------------------------------------------------------ everything at once
+
+@pytest.mark.parametrize("how", ["closed", "open", "turns"])
+def test_a_server_that_does_anything_at_any_time(worker, how):
+    """Whatever happens: every request is told of once, none is made up, no more are in flight than asked for, the run ends."""
+    rng, lock, sent = random.Random(1), threading.Lock(), []
+
+    def talk(t):
+        while request := t.request():
+            with lock:
+                what = rng.choice(("good",) * 8 + ("reset", "close", "late reset", "half", "503", "garbage", "close behind", "error", "stall"))
+                sent.append(request[0])
+            if what == "good":
+                t.send(HEAD)
+                for part in map(chunk, words()):
+                    t.send(part)
+                t.send(b"0\r\n", b"\r\n")
+            elif what == "reset":
+                return t.reset()
+            elif what == "close":
+                return None
+            elif what in ("late reset", "half", "error"):
+                t.send(HEAD, *map(chunk, words()[:2]))
+                if what == "error":
+                    t.send(chunk(b'data: {"error": {"message": "oh"}}\n\n'))
+                time.sleep(0.01)
+                return t.reset() if what == "late reset" else None
+            elif what == "503":
+                t.send(plain({"error": "full"}, "503 No"))
+            elif what == "garbage":
+                t.send(b"nonsense")
+                return None
+            elif what == "close behind":
+                t.send(good())
+                return None
+            else:
+                t.send(HEAD)
+                t.request()
+                return None
+
+    count, turns = 120, 3 if how == "turns" else 1
+    more = {"closed": {"concurrency": 8}, "open": {"rate": 300.0, "poisson": True, "concurrency": 8},
+            "turns": {"concurrency": 8, "turns": 3}}[how]
+    with RawServer(talk) as server:
+        done = worker.run(server.spec(todo=[(0, count)], stall_s=0.3, **more))
+    rows = done["rows"]
+    assert done["done"] == len(rows) and not done["gave_up"] and len({r["i"] for r in rows}) == len(rows)
+    assert {r["i"] // turns for r in rows} == set(range(count)) and (turns > 1 or len(rows) == count)
+    assert {r.get("err", "fine") for r in rows} <= {"fine", "truncated", "stall", "http_503", "protocol", "in_band", "connect"}
+    assert all(r["n"] == 4 and r["events"] == 4 for r in rows if not r.get("err")) and sum(not r.get("err") for r in rows) > 0.3 * len(rows)
+    moments = sorted((at, step) for r in rows if r["send"] is not None for at, step in ((r["send"], 1), (r["send"] + r["end"], -1)))
+    flying = list(itertools.accumulate(step for _, step in moments))
+    assert max(flying) <= 8 and flying[-1] == 0
+    assert len(rows) <= len(sent) <= 2 * len(rows)           # a lost connection costs a second try, never a third
+
+
+def test_stopping_is_noticed_while_connections_are_still_being_made():
+    """A host that swallows what is sent: nobody waits the whole ten seconds for Ctrl-C."""
+    with socket.socket() as listener, Guarded() as worker:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fill = [socket.socket() for _ in range(4)]           # nobody accepts: the queue is full
+        for s in fill:
+            s.setblocking(False)
+            s.connect_ex(listener.getsockname())
+        threading.Timer(0.5, worker.stop).start()
+        began = time.monotonic()
+        done = worker.run(Spec(addresses=[(socket.AF_INET, listener.getsockname())], host="x", body={"model": "m"}, todo=[(0, 9)], concurrency=6))
+        for s in fill:
+            s.close()
+    assert done["cancelled"] and done["rows"] == [] and time.monotonic() - began < 6
