@@ -79,7 +79,7 @@ class Campaign:
             self._restore_ctrl_c(before)
             self.view.close()
         run.release()
-        run.meta["ended"] = now_text()
+        run.meta["ended"], run.meta["stopped"] = now_text(), self.interrupted or bool(self.trouble)
         self.groups = figures(run)
         self._learn(run)
         try:

@@ -99,7 +99,7 @@ def report(o) -> int:
             e = run.meta["endpoints"]
             levels = ",".join(dict.fromkeys(str(c.get("rate") or c["concurrency"]) for c in run.meta["cells"]))
             print(f"{i:>3}  {run.id}  {' and '.join(x['engine'] for x in e)}, {e[0]['model']}, at once: {levels}" +
-                  ("" if run.meta.get("ended") else "  (not finished)"))
+                  ("" if run.meta.get("ended") and not run.meta.get("stopped") else "  (not finished: --resume goes on)"))
         return 0
     if len(o.report) > 2:
         raise UserError("--report takes one run, or two to hold one against the other.")

@@ -19,7 +19,7 @@ from gb10.endpoints import KNOWN, MENU, UNKNOWN, engine_of
 from gb10.errors import CourseError, UserError, WorkFailed
 
 LIMIT = 4 * 2**20                # bytes read of one answer
-KEY_FROM = "OPENAI_API_KEY or GB10_API_KEY"
+KEY_FROM = "GB10_API_KEY"
 # How what is expected on a port is started, where that is one line.
 _START = {11434: "ollama serve", 8000: "./course up", 8001: "docker compose -f compose/trtllm.yml up",
           8002: "docker compose -f compose/vllm.yml up"}

@@ -333,7 +333,7 @@ WRONG = [
     (["--url", "http://127.0.0.1:9", "--url", "http://127.0.0.1:10", "--model", "a", "--model", "b", "--model", "c"], "3 models for 2 servers"),
     (["--json", "/no/such/folder/x.json"], "its folder"), (["--html", "."], "that is a folder"),
     (["--frobnicate"], "unrecognized"), (["--resume", "nothing"], "there is no run"), (["--report", "a", "b", "c"], "one run, or two"),
-    (["--leaderboard", "/no/such/run"], "/no/such/run"),
+    (["--leaderboard", "/no/such/run"], "/no/such/run"), (["--leaderboard", "x" * 5000], "too long"),
 ]
 
 

@@ -107,12 +107,13 @@ def test_a_killed_run_keeps_what_had_finished_and_is_resumed(truth, runs, capsys
 
 
 @pytest.mark.parametrize("group", [True, False], ids=["as a terminal sends it", "to the parent alone"])
-def test_ctrl_c_ends_with_a_report(truth, runs, group):
+def test_ctrl_c_ends_with_a_report(truth, runs, group, capsys):
     process = start(truth)
     folder = journaled(runs, 8)
     (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130 and "tok/s user" in out and "Traceback" not in err
+    assert main(["--report", "--list"], "bench") == 0 and "--resume goes on" in capsys.readouterr().out
     assert 8 <= len(numbers(folder)) < REQUESTS and json.loads((folder / "meta.json").read_text())["ended"]
     assert main(["--resume", str(folder), "--quiet"], "bench") == 0 and sorted(numbers(folder)) == list(range(REQUESTS))
 

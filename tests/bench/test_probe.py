@@ -242,9 +242,9 @@ def test_a_name_that_is_not_known():
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
 def test_a_key_is_asked_for_or_refused(status):
     with server(http({"error": f"wrong key {KEY}"}, status)) as t:
-        with pytest.raises(UserError, match="asks for an API key: put it into OPENAI_API_KEY or"):
+        with pytest.raises(UserError, match="asks for an API key: put it into GB10_API_KEY"):
             probe.models(t)
-        with pytest.raises(UserError, match="refuses the API key: look at OPENAI_API_KEY or GB10") as e:
+        with pytest.raises(UserError, match="refuses the API key: look at GB10_API_KEY") as e:
             probe.models(t, KEY)
     assert KEY not in e.value.message
 

@@ -8,6 +8,7 @@ the ranking with the reason.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def races(of: list[Entry]) -> list[tuple[list[Entry], list[Entry]]]:
 # ---------------------------------------------------------------- reading
 
 def _read(path: Path) -> tuple[dict, list[dict]]:
-    if path.is_dir() or path.name in (journal.META, journal.JOURNAL, journal.TELEMETRY):
+    if os.path.isdir(path) or path.name in (journal.META, journal.JOURNAL, journal.TELEMETRY):
         run = journal.Run.open(path)
         try:
             return run.meta, summary.result(run)["runs"]
