@@ -165,7 +165,7 @@ def catalogued(o) -> None:
         from gb10.bench import roof
 
         for name, what, look in ((o.machine, "--machine", catalog.machine), (o.weights, "--weights", catalog.weight_format),
-                                 (o.roofline_model, "--roofline-model", roof._model)):
+                                 (o.roofline_model, "--roofline-model", roof.find_model)):
             try:
                 if name and not (what == "--machine" and name.lower() in ("this", "here", "local")):
                     look(name)

@@ -54,7 +54,7 @@ def _line(model, user_tps, context, weights, kv, machine, engine, bandwidth, her
         raise ValueError("no rate of one user was measured: it takes concurrency 1 and answers of "
                          "several tokens.")
     name = _engine(engine)
-    shape, said = _model(str(model))
+    shape, said = find_model(str(model))
     if said and not weights and said not in catalog.weight_formats():
         raise ValueError(f"the weights of '{model}' are in {said}, which the catalogue doesn't know: name "
                          "the nearest format with --weights.")
@@ -125,7 +125,7 @@ def _engine(name: str | None) -> str | None:
 
 # ------------------------------------------------------------ which model, in which format
 
-def _model(name: str):
+def find_model(name: str):
     """(the catalogue's Model, the format that its name tells or None). Raises ValueError with a sentence."""
     from dataclasses import replace
 
