@@ -1,0 +1,139 @@
+"""What is done already, so that an interrupted run goes on where it stopped.
+
+The output grows in a hidden folder beside its place, under names that no loader looks for; a line in its journal says
+that a group's bytes were all handed to the system. They are then safe from whatever happens to the process, but not from
+a machine that loses power: after a restart of the machine nothing is trusted, and the run begins anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+
+from gb10.errors import UserError
+
+NAME = "journal.jsonl"
+
+
+class Journal:
+    """The hidden folder of a run for `out`, locked; `done` are the numbers of the groups that need no further work."""
+
+    def __init__(self, out: Path, identity: dict):
+        self.out, self.folder = out, out.with_name(f".{out.name}.partial")
+        self.identity = {**identity, "boot": _boot()}
+        self._file: int | None = None
+        self._lock: int | None = _locked(self.folder)
+        if self._lock is None:
+            raise UserError(f"another run is writing {out}: wait for it, or name another folder.")
+        self.done = self._read()
+
+    def _read(self) -> set[int]:
+        try:
+            lines = (self.folder / NAME).read_text(encoding="utf-8").splitlines()
+            first, rest = json.loads(lines[0]), lines[1:]
+        except (OSError, ValueError, IndexError):
+            return set()
+        if first != self.identity:
+            return set()
+        done = set()
+        for line in rest:
+            if not line.isdigit():               # the last one may be cut off
+                break
+            done.add(int(line))
+        return done
+
+    def start(self, sizes: dict[str, int], headers: dict[str, bytes]) -> None:
+        """Make the folder and its files, or take up those of the run before."""
+        whole = all((self.folder / partial(name)).is_file() and (self.folder / partial(name)).stat().st_size == size
+                    for name, size in sizes.items())
+        if not (self.done and whole):
+            self.done = set()
+            self._empty()
+            for name, size in sizes.items():
+                with open(self.folder / partial(name), "wb") as f:
+                    f.write(headers[name])
+                    f.truncate(size)
+            (self.folder / NAME).write_text(json.dumps(self.identity) + "\n", encoding="utf-8")
+        self._file = os.open(self.folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        lines = b"".join(b"%d\n" % i for i in sorted(self.done))     # without the cut-off line, if there was one
+        os.ftruncate(self._file, len(json.dumps(self.identity)) + 1)
+        os.write(self._file, lines)
+
+    def note(self, group: int) -> None:
+        os.write(self._file, b"%d\n" % group)
+
+    def finish(self, sizes: dict[str, int]) -> None:
+        """Give the files their names and put the folder in its place; what stood there goes last."""
+        for name in sizes:
+            if (self.folder / partial(name)).exists():
+                (self.folder / partial(name)).rename(self.folder / name)
+        os.close(self._file)
+        self._file = None
+        (self.folder / NAME).unlink()
+        old = self.out.with_name(f".{self.out.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self.out.exists():
+            self.out.rename(old)
+        try:
+            self.folder.rename(self.out)
+        except BaseException:
+            if old.exists() and not self.out.exists():
+                old.rename(self.out)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+    def close(self, keep: bool = True) -> None:
+        """Let go of the folder; keep=False removes it."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        if self._lock is not None:
+            if not keep:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = None
+
+    def _empty(self) -> None:
+        for entry in list(self.folder.iterdir()):
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor of the folder, made if need be, that holds a lock on it; None if another process has it."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except FileNotFoundError:
+            continue
+        try:
+            if os.path.samestat(os.fstat(fd), os.stat(folder)):
+                return fd
+        except FileNotFoundError:
+            pass
+        os.close(fd)                             # its owner has just put it in its place: this is another folder now
+
+
+def partial(name: str) -> str:
+    return f"{name}.partial"
+
+
+def recover(out: Path) -> None:
+    """Put back what a run replaced, if it was killed between the two renamings."""
+    old = out.with_name(f".{out.name}.old")
+    if old.exists() and not out.exists():
+        old.rename(out)
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:                              # not Linux: nobody says whether the machine was restarted
+        return os.urandom(8).hex()

@@ -1,0 +1,249 @@
+"""The stream itself: every group of weights in turn, by as many threads as there are cores."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gb10.errors import UserError, WorkFailed
+from gb10.quantize.stream import layout as layouts
+from gb10.quantize.stream.encode import Encoder, Files
+from gb10.quantize.stream.journal import Journal, partial, recover
+from gb10.quantize.stream.layout import Layout
+from gb10.quantize.stream.plan import Plan, make_plan, quantization, quantization_config
+from gb10.quantize.stream.source import Source, read_source
+
+SPARE_DISK = 64 << 20                  # bytes left free
+_NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".py", ".pyc")
+_REWRITTEN = {"config.json", "hf_quant_config.json", "model.safetensors.index.json"}
+SMALL = 256 << 20                      # bytes of the largest file that is taken along: tokenizers, licences, templates
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run, worked out: nothing is written yet."""
+
+    source: Source
+    plan: Plan
+    layout: Layout
+    groups: list[tuple[str, ...]] = field(default_factory=list)        # those to quantize, then the tensors to copy
+
+    @property
+    def read_bytes(self) -> int:
+        return sum(self.source.tensors[name].bytes for group in self.groups for name in group)
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What was made of what, and how fast."""
+
+    folder: Path
+    read_bytes: int
+    written_bytes: int
+    seconds: float
+    quantized: int                     # weights
+    kept: int                          # tensors that were copied
+    left: tuple[str, ...]              # tensors that the export has not
+    zero: tuple[str, ...]              # weights that are all zero
+    resumed_bytes: int                 # of the source that an earlier run had done
+
+    @property
+    def rate(self) -> float:
+        """Bytes of the source per second, of what this run did itself."""
+        return (self.read_bytes - self.resumed_bytes) / self.seconds if self.seconds else 0.0
+
+
+def prepare(model: str | Path, *, ask: bool = True) -> Job:
+    """Read the headers of a checkpoint folder and plan. Raises UserError for what can't be streamed."""
+    source = read_source(model)
+    plan = make_plan(source, ask=ask)
+    # The big ones first: the last threads then wait for small ones only.
+    groups = sorted((*plan.groups, *((name,) for name in plan.kept)),
+                    key=lambda g: -sum(source.tensors[n].bytes for n in g))
+    return Job(source, plan, layouts.lay_out(source, plan), groups)
+
+
+def stream(model: str | Path | Job, out: str | Path, *, force: bool = False, threads: int | None = None,
+           progress: Callable[[int, int], None] | None = None, durable: bool = False) -> Streamed:
+    """Quantize a checkpoint folder to weight-only NVFP4, as ModelOpt's W4A16_NVFP4 export: same tensors, same bytes.
+
+    out: a folder that isn't there yet; with force it may hold an earlier checkpoint, which is replaced at the end. Beside
+    it lies `.NAME.partial` while the run lasts; after an interruption the same call goes on where that stopped.
+    threads: one for each core if left out. progress(done, total) is called with bytes of the source, from any thread.
+    durable: return only once the disk has everything (fsync); otherwise the system writes it out in its own time.
+    Raises UserError for a wrong request (nothing is written), WorkFailed if the work can't be finished.
+    """
+    job = model if isinstance(model, Job) else prepare(model)
+    out = Path(os.path.abspath(out))
+    refuse_out(job.source.folder, out, force)
+    journal = Journal(out, {"made": "w4a16 stream 1", "source": job.source.fingerprint, "plan": job.plan.digest()})
+    started = time.perf_counter()
+    try:
+        resumed = sum(job.source.tensors[n].bytes for i in journal.done if i < len(job.groups) for n in job.groups[i])
+        refuse_full_disk(job, out, journal)
+        journal.start(job.layout.sizes, job.layout.headers)
+        zero = _Work(job, journal, threads or cores(), progress).run()
+        write_beside(job, journal.folder)
+        if durable:
+            _sync(journal.folder)
+        journal.finish(job.layout.sizes)
+        if durable:
+            _sync_folder(out.parent)
+    except UserError:
+        journal.close(keep=False)
+        raise
+    except OSError as e:
+        raise WorkFailed(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}. What is done is kept: the same "
+                         f"command goes on.") from e
+    finally:
+        journal.close()
+    return Streamed(out, job.read_bytes, job.layout.nbytes, time.perf_counter() - started, len(job.plan.quantized),
+                    len(job.plan.kept), job.plan.left, tuple(zero), resumed)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Work:
+    """The groups of a job, shared out over threads; the first failure, or Ctrl-C, stops them all."""
+
+    def __init__(self, job: Job, journal: Journal, threads: int, progress: Callable[[int, int], None] | None):
+        self.job, self.journal, self.threads, self.progress = job, journal, threads, progress
+        self.read = Files(job.source.folder)
+        self.written = Files(journal.folder, os.O_WRONLY)
+        self.total, self.done = job.read_bytes, 0
+        self.stopped = threading.Event()
+        self.lock = threading.Lock()
+        self.zero: list[str] = []
+        self._local = threading.local()
+
+    def run(self) -> list[str]:
+        todo = [i for i in range(len(self.job.groups)) if i not in self.journal.done]
+        self.done = self.total - sum(self.job.source.tensors[n].bytes for i in todo for n in self.job.groups[i])
+        if self.progress:
+            self.progress(self.done, self.total)
+        try:
+            with ThreadPoolExecutor(self.threads, "gb10-stream") as pool:
+                futures = [pool.submit(self._one, i) for i in todo]
+                try:
+                    for future in futures:
+                        future.result()
+                except BaseException:
+                    self.stopped.set()
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    raise
+        finally:
+            self.read.close()
+            self.written.close()
+        return sorted(self.zero)
+
+    def _one(self, i: int) -> None:
+        if not hasattr(self._local, "encoder"):
+            self._local.encoder = Encoder(self.read, self._count, self._stop)
+        encoder, plan = self._local.encoder, self.job.plan
+        group = [self.job.source.tensors[name] for name in self.job.groups[i]]
+        if group[0].name in self._quantized:
+            self.zero += encoder.group(group, self._write)
+        else:
+            encoder.copy(group[0], self._write, plan.cast.get(group[0].name))
+        self.journal.note(i)
+
+    @property
+    def _quantized(self) -> frozenset[str]:
+        if not hasattr(self, "_names"):
+            self._names = frozenset(self.job.plan.quantized)
+        return self._names
+
+    def _write(self, name: str, at: int, data: memoryview) -> None:
+        place = self.job.layout.places[name]
+        fd, position = self.written(partial(place.file)), place.offset + at
+        while data:
+            n = os.pwrite(fd, data, position)
+            data, position = data[n:], position + n
+
+    def _count(self, n: int) -> None:
+        with self.lock:
+            self.done += n
+            done = self.done
+        if self.progress:
+            self.progress(done, self.total)
+
+    def _stop(self) -> None:
+        if self.stopped.is_set():
+            raise WorkFailed("stopped.")
+
+
+# ---------------------------------------------------------------- before and after
+
+def refuse_out(model: Path, out: Path, force: bool) -> None:
+    """UserError where a checkpoint can't go to `out`; nothing is changed."""
+    from gb10.quantize.checkpoint import is_checkpoint
+
+    recover(out)
+    if out.resolve() == model.resolve() or model.resolve() in out.resolve().parents:
+        raise UserError(f"{out} is the model itself, or lies in it: name another folder.")
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UserError(f"{out} is not a folder: name a new one, or that of an earlier checkpoint.")
+    if out.is_dir() and any(out.iterdir()):
+        if not is_checkpoint(out):
+            raise UserError(f"{out} is not empty and holds no checkpoint; it is left as it is: name another folder.")
+        if not force:
+            raise UserError(f"{out} holds a checkpoint already: --force replaces it, './course inspect {out}' shows what "
+                            f"it is.")
+
+
+def refuse_full_disk(job: Job, out: Path, journal: Journal) -> None:
+    there = sum(f.stat().st_blocks * 512 for f in journal.folder.iterdir() if f.is_file())
+    free = shutil.disk_usage(out.parent).free + there
+    if job.layout.nbytes + SPARE_DISK > free:
+        raise UserError(f"{out} would take {job.layout.nbytes / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free there: make "
+                        f"room, or name a folder on another disk.")
+
+
+def write_beside(job: Job, folder: Path) -> None:
+    """config.json with the quantization in it, hf_quant_config.json, the index, and what lies beside the weights."""
+    for path in sorted(job.source.folder.iterdir()):
+        if path.name not in _REWRITTEN and path.is_file() and path.suffix not in _NOT_COPIED \
+                and not path.name.startswith(".") and path.stat().st_size <= SMALL:
+            shutil.copyfile(path, folder / path.name)
+    index = layouts.index(job.layout)
+    if index is not None:
+        _dump(folder / "model.safetensors.index.json", index, 2)
+    _dump(folder / "hf_quant_config.json", quantization(job.plan), 4)
+    config = dict(job.source.config)
+    theta = (config.get("rope_parameters") or {}).get("rope_theta") if isinstance(config.get("rope_parameters"), dict) else None
+    if theta is not None:
+        config.setdefault("rope_theta", theta)       # where loaders older than transformers 5 look for it
+    _dump(folder / "config.json", {**config, "quantization_config": quantization_config(job.plan)}, 2)
+
+
+def _dump(path: Path, what: dict, indent: int) -> None:
+    path.write_text(json.dumps(what, indent=indent) + ("\n" if indent == 2 else ""), encoding="utf-8")
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.iterdir():
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):       # some file systems can't
+            os.fsync(fd)
+    finally:
+        os.close(fd)
