@@ -8,7 +8,7 @@ from importlib import import_module
 _HOME = {"NVFP4": "nvfp4", "MXFP4": "mx", "MXFP8": "mx", "FP8": "fp8", "INT4": "integer", "INT8": "integer",
          "NVINT4": "integer"}
 
-__all__ = ["FORMATS", "FP8", "INT4", "INT8", "MXFP4", "MXFP8", "NVFP4", "NVINT4"]  # noqa: F822
+__all__ = ["FORMATS", "FP8", "INT4", "INT8", "MXFP4", "MXFP8", "NVFP4", "NVINT4"]
 
 
 def __getattr__(name: str):

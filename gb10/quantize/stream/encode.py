@@ -147,9 +147,8 @@ class _Torch:
     def encode(self, blocks: int):
         import torch
 
-        from gb10.formats.nvfp4 import pack_nibbles
-        from gb10.formats.nvfp4 import _magnitudes, _scaled
         from gb10.formats.elements import encode_e2m1
+        from gb10.formats.nvfp4 import _magnitudes, _scaled, pack_nibbles
 
         x = self._tensor(blocks)
         y, s = _scaled(x, _magnitudes(x), torch.tensor(float(self.g)))

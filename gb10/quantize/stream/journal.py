@@ -22,17 +22,17 @@ class Journal:
     """The hidden folder of a run for `out`, locked; `done` are the numbers of the groups that need no further work."""
 
     def __init__(self, out: Path, identity: dict):
-        self.out, self.folder = out, out.with_name(f".{out.name}.partial")
+        self.out, self.folder = out, hidden(out)
         self.identity = {**identity, "boot": _boot()}
         self._file: int | None = None
-        self._lock: int | None = _locked(self.folder)
+        self._lock: int | None = locked(self.folder)
         if self._lock is None:
             raise UserError(f"another run is writing {out}: wait for it, or name another folder.")
         self.done = self._read()
 
     def _read(self) -> set[int]:
         try:
-            lines = (self.folder / NAME).read_text(encoding="utf-8").splitlines()
+            lines = (self.folder / NAME).read_text(encoding="utf-8").split("\n")[:-1]       # whole lines only
             first, rest = json.loads(lines[0]), lines[1:]
         except (OSError, ValueError, IndexError):
             return set()
@@ -40,7 +40,7 @@ class Journal:
             return set()
         done = set()
         for line in rest:
-            if not line.isdigit():               # the last one may be cut off
+            if not line.isdigit():
                 break
             done.add(int(line))
         return done
@@ -73,17 +73,7 @@ class Journal:
         os.close(self._file)
         self._file = None
         (self.folder / NAME).unlink()
-        old = self.out.with_name(f".{self.out.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if self.out.exists():
-            self.out.rename(old)
-        try:
-            self.folder.rename(self.out)
-        except BaseException:
-            if old.exists() and not self.out.exists():
-                old.rename(self.out)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        put_in_place(self.folder, self.out)
 
     def close(self, keep: bool = True) -> None:
         """Let go of the folder; keep=False removes it."""
@@ -101,7 +91,7 @@ class Journal:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
-def _locked(folder: Path) -> int | None:
+def locked(folder: Path) -> int | None:
     """A descriptor of the folder, made if need be, that holds a lock on it; None if another process has it."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,15 +111,36 @@ def _locked(folder: Path) -> int | None:
         os.close(fd)                             # its owner has just put it in its place: this is another folder now
 
 
+def hidden(out: Path) -> Path:
+    """Where what will be `out` grows."""
+    return out.with_name(f".{out.name}.partial")
+
+
+def put_in_place(folder: Path, out: Path) -> None:
+    """Rename a finished folder to `out`; an earlier checkpoint there goes last."""
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    try:
+        folder.rename(out)
+    except BaseException:
+        recover(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def partial(name: str) -> str:
     return f"{name}.partial"
 
 
 def recover(out: Path) -> None:
-    """Put back what a run replaced, if it was killed between the two renamings."""
+    """Tidy up after a run that was killed between the two renamings, or before it had removed what it replaced."""
     old = out.with_name(f".{out.name}.old")
     if old.exists() and not out.exists():
         old.rename(out)
+    elif old.exists():
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _boot() -> str:

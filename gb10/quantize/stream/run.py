@@ -23,7 +23,7 @@ from gb10.quantize.stream.source import Source, read_source
 
 SPARE_DISK = 64 << 20                  # bytes left free
 _NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".py", ".pyc")
-_REWRITTEN = {"config.json", "hf_quant_config.json", "model.safetensors.index.json"}
+_REWRITTEN = {"config.json", "hf_quant_config.json", "model.safetensors.index.json", "README.md"}   # a model card is of that model
 SMALL = 256 << 20                      # bytes of the largest file that is taken along: tokenizers, licences, templates
 
 
@@ -98,7 +98,7 @@ def stream(model: str | Path | Job, out: str | Path, *, force: bool = False, thr
         if durable:
             _sync_folder(out.parent)
     except UserError:
-        journal.close(keep=False)
+        journal.close(keep=bool(journal.done))       # what an earlier run had done is not lost
         raise
     except OSError as e:
         raise WorkFailed(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}. What is done is kept: the same "
