@@ -1,6 +1,6 @@
 """NVFP4 on plain bytes: the compiled loops without torch, one stretch of memory after another.
 
-For whoever reads weights from a file in pieces that fit into the processor's cache. The bits are those of
+For whoever takes weights from a file in pieces that fit into the processor's cache. The bits are those of
 `gb10.formats.NVFP4.quantize(x, amax=…)`; both are held against each other in tests/formats.
 """
 
@@ -41,7 +41,8 @@ def _e4m3() -> np.ndarray:
 class Plain:
     """Room for stretches of up to `blocks` blocks of `kind` elements, and what is done with them.
 
-    One thread uses one of these at a time; nothing is allocated after it is made, but the thresholds of each `scale`.
+    One thread uses one of these at a time. Addresses are those of elements that lie side by side, each at a multiple of
+    its size.
     """
 
     def __init__(self, kind: str, blocks: int):
@@ -50,14 +51,15 @@ class Plain:
         self._amax, self._encode, self._tables = (loops[f"{n}_{bits}"] for n in ("block_amax", "encode", "tables"))
         self._block_scales = loops["block_scales"]
         self.kind, self.pattern = kind, {2: np.uint16, 4: np.uint32}[self.itemsize]
-        self.data = np.empty(blocks * BLOCK * self.itemsize, np.uint8)     # to be filled with the file's bytes
         self.magnitudes = np.empty(blocks, np.float32)
-        self.scales = np.empty(blocks, np.uint8)
         self.packed = np.empty(blocks * BLOCK // 2, np.uint8)
 
-    def largest(self, blocks: int) -> int:
-        """The largest magnitude pattern in the first `blocks` blocks of `data`; one of at least `infinity` is not finite."""
-        return self._amax(self.data.ctypes.data, self.number, self.magnitudes.ctypes.data, blocks)
+    def largest(self, at: int, blocks: int, magnitudes: int | None = None) -> int:
+        """The largest magnitude pattern of so many blocks at the address `at`; one of at least `infinity` is not finite.
+
+        magnitudes: the address at which the largest magnitude of each block, FP32, is to be left.
+        """
+        return self._amax(at, self.number, magnitudes or self.magnitudes.ctypes.data, blocks)
 
     def value(self, pattern: int) -> float:
         """The number that a magnitude pattern stands for."""
@@ -73,10 +75,13 @@ class Plain:
         self.thresholds = np.empty((127, 8), self.pattern)
         self._tables(c.ctypes.data, bounds.ctypes.data, self.number, self.infinity, self.thresholds.ctypes.data, 127)
 
-    def encode(self, blocks: int) -> tuple[memoryview, memoryview]:
-        """(codes, block scales) of the first `blocks` blocks of `data`: views that the next call writes over."""
-        self._amax(self.data.ctypes.data, self.number, self.magnitudes.ctypes.data, blocks)
-        self._block_scales(self.magnitudes.ctypes.data, self.d6.ctypes.data, self.scales.ctypes.data, blocks)
-        self._encode(self.data.ctypes.data, self.scales.ctypes.data, self.thresholds.ctypes.data,
-                     self.packed.ctypes.data, blocks)
-        return self.packed[:blocks * BLOCK // 2].data, self.scales[:blocks].data
+    def encode(self, at: int, blocks: int, scales: int, magnitudes: int | None = None) -> memoryview:
+        """Codes of so many blocks at the address `at`: a view that the next call writes over. Their block scales go to the
+        address `scales`. magnitudes: where `largest` left those of these blocks; without it they are found anew.
+        """
+        if magnitudes is None:
+            magnitudes = self.magnitudes.ctypes.data
+            self._amax(at, self.number, magnitudes, blocks)
+        self._block_scales(magnitudes, self.d6.ctypes.data, scales, blocks)
+        self._encode(at, scales, self.thresholds.ctypes.data, self.packed.ctypes.data, blocks)
+        return self.packed[:blocks * BLOCK // 2].data

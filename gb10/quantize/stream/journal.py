@@ -7,6 +7,8 @@ a machine that loses power: after a restart of the machine nothing is trusted, a
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -56,6 +58,8 @@ class Journal:
                 with open(self.folder / partial(name), "wb") as f:
                     f.write(headers[name])
                     f.truncate(size)
+                    f.flush()
+                    _allocate(f.fileno(), size)
             (self.folder / NAME).write_text(json.dumps(self.identity) + "\n", encoding="utf-8")
         self._file = os.open(self.folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         lines = b"".join(b"%d\n" % i for i in sorted(self.done))     # without the cut-off line, if there was one
@@ -109,6 +113,20 @@ def locked(folder: Path) -> int | None:
         except FileNotFoundError:
             pass
         os.close(fd)                             # its owner has just put it in its place: this is another folder now
+
+
+def _allocate(fd: int, size: int) -> None:
+    """Reserve the room on the disk at once, where the file system can: writing is faster then, and can't run out of it.
+
+    By fallocate(2) itself: os.posix_fallocate writes zeros where the file system can't, which takes as long as the work.
+    """
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    except (OSError, AttributeError):            # not Linux
+        return
+    if libc.fallocate(fd, 0, 0, size) and ctypes.get_errno() == errno.ENOSPC:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def hidden(out: Path) -> Path:
