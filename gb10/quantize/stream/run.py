@@ -87,9 +87,9 @@ def stream(model: str | Path | Job, out: str | Path, *, force: bool = False, thr
     journal = Journal(out, {"made": "w4a16 stream 1", "source": job.source.fingerprint, "plan": job.plan.digest()})
     started = time.perf_counter()
     try:
-        resumed = sum(job.source.tensors[n].bytes for i in journal.done if i < len(job.groups) for n in job.groups[i])
         refuse_full_disk(job, out, journal)
         journal.start(job.layout.sizes, job.layout.headers)
+        resumed = sum(job.source.tensors[n].bytes for i in journal.done for n in job.groups[i])
         zero = _Work(job, journal, threads or cores(), progress).run()
         write_beside(job, journal.folder)
         if durable:
