@@ -26,6 +26,10 @@ TABLE = (
         ("reset", "put a clean copy of a lesson into work/, keeping yours beside it", "gb10.cli.reset"),
         ("check", "is this machine ready? every failed line says how to mend it", "gb10.cli.check"),
     )),
+    ("Quantize", (
+        ("quantize", "a BF16 checkpoint in, a quantized one out; w4a16 streams models of any size", "gb10.cli.quantize"),
+        ("inspect", "what is in a checkpoint: formats, bits, scales, what stayed; no weight is read", "gb10.cli.inspect"),
+    )),
     ("Serve", (
         ("fit", "does a model fit, and how fast would it be? with a band", "gb10.cli.fit"),
         ("up", "start an engine on 127.0.0.1 and wait until it answers", "gb10.cli.up"),

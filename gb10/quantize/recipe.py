@@ -1,9 +1,8 @@
-"""Calibrate and quantize a Hugging Face model to NVFP4 (W4A4) with ModelOpt."""
+"""Quantize a Hugging Face model with ModelOpt, by one of the course's recipes or any ModelOpt config."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import sys
 import warnings
@@ -12,22 +11,16 @@ from collections.abc import Callable, Iterable
 import torch
 
 from gb10.errors import UserError, WorkFailed
-from gb10.quantize import backend
+from gb10.quantize import checks, recipes
+from gb10.quantize.backend import on_cpu
 
 
 def nvfp4_config() -> dict:
-    """ModelOpt's NVFP4_DEFAULT_CFG with the course's backends named in it; runs on CPU and on any GPU.
+    """The config of recipe "nvfp4": ModelOpt's NVFP4_DEFAULT_CFG with the course's backends, for CPU and any GPU.
 
     Weights and activations of the linear layers become NVFP4; embeddings, lm_head and norms stay as they are.
     """
-    mtq = _modelopt()
-    backend.register()
-    config = copy.deepcopy(mtq.NVFP4_DEFAULT_CFG)
-    names = {"*weight_quantizer": backend.WEIGHT, "*input_quantizer": backend.ACTIVATION}
-    for entry in config["quant_cfg"]:
-        if entry["quantizer_name"] in names and "cfg" in entry:
-            entry["cfg"]["backend"] = names[entry["quantizer_name"]]
-    return config
+    return recipes.recipe("nvfp4").config()
 
 
 def calibration_batches(tokenizer, text: str, *, tokens: int = 8192, window: int = 256,
@@ -41,82 +34,108 @@ def calibration_batches(tokenizer, text: str, *, tokens: int = 8192, window: int
     return list(rows.split(batch))
 
 
-def quantize(model, batches: Iterable[torch.Tensor], *, config: dict | None = None,
-             progress: Callable[[int], None] | None = None):
-    """Quantize `model` in place and return it: from now on it computes with NVFP4 weights and activations.
+def quantize(model, batches: Iterable[torch.Tensor] = (), *, recipe: str | recipes.Recipe = "nvfp4",
+             kv: str | None = None, config: dict | None = None, progress: Callable[[int], None] | None = None):
+    """Quantize `model` in place and return it: from now on it computes with the recipe's formats.
 
-    batches: int64 token ids [B, T] on which the activations' ranges are measured (calibration).
-    config: a ModelOpt config, `nvfp4_config()` if left out. progress: called with 1, 2, … after each batch.
+    batches: int64 token ids [B, T] on which the activations' ranges are measured (calibration); a recipe that doesn't
+    calibrate needs none. recipe: a name (see `recipes()`) or a Recipe; kv: another format for the KV cache than the
+    recipe's. config: any ModelOpt config instead of a recipe. progress: called with 1, 2, … after each batch;
+    searches go over the batches more than once, and then count anew.
 
     Layers that an engine fuses (q/k/v, gate/up) get one shared tensor scale here, as ModelOpt's export gives them, so
     that the loss measured before the export is that of the exported checkpoint.
     Raises WorkFailed naming the layer when a weight or an activation range is unusable (NaN, infinite, all zero), and
-    UserError for a model that is quantized already.
+    UserError for a model that is quantized already, for a recipe or KV format that doesn't exist, and for a recipe
+    that can't take this model or finds no layer in it.
     """
     if is_quantized(model):
         raise UserError("this model is already quantized: load it anew to quantize it again.")
-    mtq = _modelopt()
-    config = config or nvfp4_config()
-    _refuse_unusable(model)
+    mtq = modelopt()
+    if config is None:
+        chosen = recipes.recipe(recipe)
+        config, calibrates = chosen.config(kv), chosen.calibrates
+    else:
+        config, calibrates = on_cpu(config), mtq.config.need_calibration(config)
+    if getattr(model.config, "tie_word_embeddings", False):
+        # the head is the embedding matrix, which stays in BF16: an engine reads it from there
+        config["quant_cfg"] = [*config["quant_cfg"], {"quantizer_name": "*lm_head*", "enable": False}]
+    batches = list(batches) if calibrates else []
+    if calibrates and not batches:
+        raise WorkFailed("this recipe needs calibration, and there is no batch of tokens to calibrate with: give "
+                         "quantize() some.")
+    checks.refuse_before(model, config)
     if not model.config.architectures:
         model.config.architectures = [type(model).__name__]   # the export asks for it
-
-    stdout = sys.stdout
-
-    def forward_loop(m):
-        for i, ids in enumerate(batches, 1):
-            m(input_ids=ids.to(m.device), use_cache=False)
-            if progress:
-                with contextlib.redirect_stdout(stdout):
-                    progress(i)
-
     model.eval()
-    with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        mtq.quantize(model, config, forward_loop)
-    _refuse_uncalibrated(model)
-    _share_scales(model)
+    forward_loop = _forward_loop(batches, progress) if batches else None
+    try:
+        with quiet(), torch.no_grad():
+            mtq.quantize(model, config, forward_loop)
+    except RuntimeError as error:
+        if "no weight quantizer is enabled" not in str(error):
+            raise
+        raise UserError("this recipe found no layer in this model to quantize (a recipe for experts needs a mixture of "
+                        "experts): choose another.") from None
+    checks.refuse_uncalibrated(model, config)
+    share_scales(model)
     return model
 
 
 def is_quantized(model) -> bool:
     """Whether any layer of the model has a weight quantizer that is switched on."""
-    return any(getattr(module, "weight_quantizer", None) is not None and module.weight_quantizer.is_enabled
-               for module in model.modules())
+    return any(quantizer.is_enabled for module in model.modules() for quantizer in _weight_quantizers(module))
 
 
-def _refuse_unusable(model) -> None:
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear):
-            amax = module.weight.detach().abs().amax()
-            if not torch.isfinite(amax) or amax == 0:
-                raise WorkFailed(f"{name}.weight is {'all zero' if amax == 0 else 'not finite'}: NVFP4 has no scale "
-                                 f"for it. Was the model trained and loaded whole?")
-
-
-def _refuse_uncalibrated(model) -> None:
-    for name, module in model.named_modules():
-        quantizer = getattr(module, "input_quantizer", None)
-        if quantizer is None or not quantizer.is_enabled or getattr(module, "weight", None) is None:
-            continue
-        amax = getattr(quantizer, "_amax", None)
-        if amax is None or not torch.isfinite(amax).all() or (amax <= 0).any():
-            raise WorkFailed(f"calibration saw nothing usable at the input of {name} (its largest magnitude is "
-                             f"{'unknown' if amax is None else amax.max().item()}): give it other batches.")
-
-
-def _share_scales(model) -> None:
-    """Give layers that read the same input one amax, by ModelOpt's own export step (running it twice is harmless)."""
-    from modelopt.torch.export.unified_export_hf import requantize_resmooth_fused_llm_layers
-
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        requantize_resmooth_fused_llm_layers(model)
-
-
-def _modelopt():
+def modelopt():
     """ModelOpt's quantization package; its import takes some seconds and warns about what only a GPU needs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import modelopt.torch.quantization as mtq
     return mtq
+
+
+def _weight_quantizers(module) -> list:
+    """A layer's weight quantizers: one, or one for each expert where the experts' weights are one tensor."""
+    found = []
+    for name, child in module.named_children():
+        if name.endswith("weight_quantizer"):
+            found.append(child)
+        elif name.endswith("weight_quantizers"):
+            found += list(child)
+    return found
+
+
+def _forward_loop(batches: list[torch.Tensor], progress: Callable[[int], None] | None) -> Callable:
+    stdout, stderr = sys.stdout, sys.stderr
+
+    def forward_loop(m):
+        device = next(m.parameters()).device
+        for i, ids in enumerate(batches, 1):
+            m(input_ids=ids.to(device), use_cache=False)
+            if progress:
+                with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+                    progress(i)
+
+    return forward_loop
+
+
+def share_scales(model) -> None:
+    """Give layers that read the same input one amax, by ModelOpt's own export step (running it twice is harmless)."""
+    from modelopt.torch.export.unified_export_hf import requantize_resmooth_fused_llm_layers
+
+    try:
+        with quiet(), torch.no_grad():
+            requantize_resmooth_fused_llm_layers(model)
+    except NotImplementedError as error:         # a format without a checkpoint, such as MXFP6: nothing to share
+        if "Unsupported quantizer" not in str(error):
+            raise
+
+
+@contextlib.contextmanager
+def quiet():
+    """Without ModelOpt's warnings, prints and progress bars."""
+    nowhere = io.StringIO()
+    with (warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere)):
+        warnings.simplefilter("ignore")
+        yield

@@ -1,4 +1,4 @@
-"""The engines' compose files follow the compose specification and the house rules.
+"""The compose files, of the engines and of lessons, follow the compose specification and the house rules.
 
 No Docker is needed: the schema comes with check-jsonschema. The files' behaviour on a Spark is not what is
 tested here.
@@ -13,7 +13,10 @@ import yaml
 
 from gb10.paths import ROOT
 
-FILES = sorted((ROOT / "compose").glob("*.yml"))
+ENGINES = sorted((ROOT / "compose").glob("*.yml"))
+LESSONS = sorted((ROOT / "lessons").glob("*/compose.yaml"))
+FILES = ENGINES + LESSONS
+NAMES = [str(f.relative_to(ROOT)) for f in FILES]
 # the environments of a user: nothing set (the defaults) is the case that everybody meets
 VARIABLE = re.compile(r"\$\{[A-Z_]+:-([^}]*)\}")
 
@@ -25,6 +28,11 @@ def schema_errors(path):
         check=False, capture_output=True, text=True, timeout=60,
     )
     return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def is_job(service):
+    """A service that does one thing and ends, instead of serving."""
+    return not service.get("ports") and service.get("restart") == "no"
 
 
 def rule_breaks(path):
@@ -42,24 +50,51 @@ def rule_breaks(path):
                 broken.append(f"{name}: mounts the Docker socket")
         if service.get("privileged"):
             broken.append(f"{name}: runs privileged")
-        if "healthcheck" not in service:
+        if "healthcheck" not in service and not is_job(service):
             broken.append(f"{name}: has no health check")
         for line in service.get("environment", []):
             if "TOKEN=" in line or "KEY=" in line:
                 broken.append(f"{name}: a secret is written into the file")
+        if "deploy" in service and (service.get("ipc") != "host" or set(service.get("ulimits", ())) != {"memlock", "stack"}):
+            broken.append(f"{name}: works on the GPU without ipc: host or without both ulimits")
+        broken += job_breaks(name, service) if is_job(service) else []
+    return broken
+
+
+def job_breaks(name, service):
+    """What a job must have besides, so that what it leaves on the host is the user's."""
+    broken = []
+    user = VARIABLE.sub(r"\1", str(service.get("user", "")))
+    if not re.fullmatch(r"[1-9]\d*:[1-9]\d*", user):
+        broken.append(f"{name}: runs as {user or 'root'}, and so do its files")
+    if not service.get("profiles"):
+        broken.append(f"{name}: would run whenever something else is started")
+    for volume in service.get("volumes", []):
+        if isinstance(volume, str):
+            if not volume.endswith(":ro"):
+                broken.append(f"{name}: Docker makes the folder of {volume} as root when it isn't there")
+        elif volume.get("bind", {}).get("create_host_path") is not False and not volume.get("read_only"):
+            broken.append(f"{name}: Docker makes the folder {volume['source']} as root when it isn't there")
+    environment = {line.partition("=")[0]: line.partition("=")[2] for line in service.get("environment", [])}
+    if environment.get("CUDA_VISIBLE_DEVICES") != "0" or environment.get("ACCELERATE_USE_FSDP") != "false":
+        broken.append(f"{name}: lets the model be spread over a GPU and a CPU that share their memory")
     return broken
 
 
 def test_there_is_one_file_per_engine():
-    assert [f.name for f in FILES] == ["trtllm.yml", "vllm.yml"]
+    assert [f.name for f in ENGINES] == ["trtllm.yml", "vllm.yml"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_the_files_of_lessons_are_found():
+    assert "lessons/03-quantize-with-modelopt/compose.yaml" in NAMES
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_follows_the_specification(path):
     assert schema_errors(path) == ""
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_follows_the_house_rules(path):
     assert rule_breaks(path) == []
 
@@ -83,6 +118,14 @@ def test_defaults_equal_the_example_environment():
         line.split("=", 1) for line in (ROOT / "compose/.env.example").read_text().splitlines()
         if line and not line.startswith("#")
     )
-    text = "".join(f.read_text() for f in FILES)
+    text = "".join(f.read_text() for f in ENGINES)
     for name, value in example.items():
         assert f"${{{name}:-{value}}}" in text, name
+
+
+def test_lessons_take_the_same_images_as_the_engines():
+    """An image that a lesson shares with compose/ has the same default, so that a pin is moved in one go."""
+    engines = dict(re.findall(r"\$\{([A-Z]+_IMAGE):-([^}]+)\}", "".join(f.read_text() for f in ENGINES)))
+    for path in LESSONS:
+        for name, image in re.findall(r"\$\{([A-Z]+_IMAGE):-([^}]+)\}", path.read_text()):
+            assert engines.get(name, image) == image, path

@@ -6,16 +6,17 @@ import pytest
 import torch
 
 from gb10.quantize import backend
+from gb10.quantize.backend import nvfp4
 from gb10.quantize.recipe import nvfp4_config
 
 
-def quantizer(role, amax=None):
+def quantizer(role, amax=None, block=16, **more):
     from modelopt.torch.quantization.config import QuantizerAttributeConfig
     from modelopt.torch.quantization.nn import TensorQuantizer
 
     nvfp4_config()      # registers the backends
     q = TensorQuantizer(QuantizerAttributeConfig(
-        num_bits=(2, 1), block_sizes={-1: 16, "type": "dynamic", "scale_bits": (4, 3)}, backend=role))
+        num_bits=(2, 1), block_sizes={-1: block, "type": "dynamic", "scale_bits": (4, 3)}, backend=role, **more))
     if amax is not None:
         q.amax = amax
     return q
@@ -64,13 +65,16 @@ def kernel_transcription(row, amax):
     return out
 
 
+@pytest.mark.parametrize("few", [0, 1 << 30], ids=["codec", "torch"])
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6])
-def test_activation_quantizer_follows_the_cuda_kernel(scale):
+def test_activation_quantizer_follows_the_cuda_kernel(scale, few, monkeypatch):
+    monkeypatch.setattr("gb10.quantize.backend.nvfp4.FEW", few)
     torch.manual_seed(1)
     x = torch.randn(4, 64) * scale
     x[1, :16] = 0
     x[2, 16:32] *= 1e-5                 # a block that vanishes: no lower clamp here
     x[3, :8] = torch.tensor([.25, .75, 1.25, 1.75, 2.5, 3.5, 5, 6]) * scale
+    x[3, 8:12] = torch.tensor([-0.0, -1e-9, 1e-9, 0]) * scale
     amax = x.abs().amax() * 0.8         # live activations may exceed the calibrated range
     got = quantizer(backend.ACTIVATION, amax)(x)
     want = torch.tensor([kernel_transcription(r.tolist(), amax.item()) for r in x])
@@ -85,6 +89,56 @@ def test_activation_quantizer_is_the_cuda_kernel():
     x = torch.randn(256, 1024, device="cuda")
     amax = x.abs().amax()
     assert torch.equal(fp4_fake_quant_block(x, amax).cpu(), backend.fake_quantize_activation(x.cpu(), amax.cpu()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_codec_gives_the_activations_of_the_kernel(dtype):
+    """Above FEW elements; blocks over many orders of magnitude, so that all of the kernel's exceptions occur."""
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(64, 512, generator=generator)
+    x *= 10 ** torch.empty(64, 32, 1).uniform_(-7, 1, generator=generator).expand(-1, -1, 16).reshape(64, 512)
+    x[0, :64], x[1, :64] = 0, -0.0
+    x, amax = x.to(dtype), torch.tensor(11.0)
+    assert x.numel() >= nvfp4.FEW
+    want = nvfp4._kernel(x.float().unflatten(-1, (-1, 16)), amax / 2688).reshape(x.shape).to(dtype)
+    for given in (x, x.t().contiguous().t(), x.reshape(4, 16, 512)):
+        assert torch.equal(bits(nvfp4.fake_quantize_activation(given, amax)), bits(want.reshape(given.shape)))
+
+
+def test_nan_stays_where_it_is():
+    x = torch.ones(64, 512)
+    x[3, 100] = float("nan")
+    out = nvfp4.fake_quantize_activation(x, torch.tensor(1.0))
+    assert out[3, 96:112].isnan().any() and torch.isfinite(out[:3]).all() and torch.isfinite(out[4:]).all()
+
+
+def test_a_partial_block_is_filled_up_with_zeros():
+    x = torch.randn(5, 40, generator=torch.Generator().manual_seed(5))
+    amax = x.abs().amax()
+    whole = nvfp4.fake_quantize_activation(torch.nn.functional.pad(x, (0, 8)), amax)
+    assert torch.equal(nvfp4.fake_quantize_activation(x, amax), whole[:, :40])
+    with pytest.raises(ValueError, match="blocks of 16"):
+        nvfp4.fake_quantize_weight(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_in_blocks_of_32_are_nvfp4qtensor_too(dtype):
+    from modelopt.torch.quantization.qtensor import NVFP4QTensor
+
+    w = (torch.randn(24, 96, generator=torch.Generator().manual_seed(6)) * .03).to(dtype)
+    w[0, :32], w[1] = 0, w[1] * 1e-4
+    amax = w.abs().amax().float()
+    q, scales, g = NVFP4QTensor.quantize(w.clone(), 32, weights_scaling_factor_2=amax / 2688)
+    want = q.dequantize(dtype, scale=scales, double_scale=g, block_sizes={-1: 32})
+    assert torch.equal(bits(quantizer(backend.WEIGHT, amax, block=32)(w)), bits(want))
+
+
+def test_a_fixed_amax_of_the_kv_cache_counts():
+    """use_constant_amax: ModelOpt's cast presets take 448, whatever is seen."""
+    x = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(7))
+    got = quantizer(backend.ACTIVATION, use_constant_amax=True)(x)
+    assert torch.equal(got, nvfp4.fake_quantize_activation(x, torch.tensor(448.0)))
+    assert not torch.equal(got, nvfp4.fake_quantize_activation(x))
 
 
 @pytest.mark.parametrize("role", [backend.WEIGHT, backend.ACTIVATION])

@@ -32,6 +32,16 @@ def test_bytes_add_up(checkpoint):
     assert sum(r.bytes for r in quantize.inspect_tensors(checkpoint)) == path.stat().st_size - header
 
 
+def test_offsets_lead_to_the_bytes(folder):
+    row = next(r for r in quantize.inspect_tensors(folder) if r.name == "a")
+    assert struct.unpack("<f", (folder / row.file).read_bytes()[row.offset:row.offset + row.bytes]) == (1.0,)
+
+
+def test_the_index_says_which_files_count(folder):
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"c": "two.safetensors"}}')
+    assert [r.name for r in quantize.inspect_tensors(folder)] == ["c"]
+
+
 def test_read_tensor(folder):
     assert quantize.read_tensor(folder, "c").tolist() == [0, 0, 0, 0]
     with pytest.raises(UserError, match="no tensor"):
@@ -42,8 +52,9 @@ def test_read_tensor(folder):
                                      struct.pack("<Q", 2) + b"[]",
                                      struct.pack("<Q", 13) + b'{"a": {"b":1}'])
 def test_damaged_files_are_refused(tmp_path, content):
+    """Every way in which a file can be wrong: test_inspect_hostile.py."""
     (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="damaged|is empty|is a text"):
         quantize.inspect_tensors(tmp_path)
 
 

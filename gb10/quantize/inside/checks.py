@@ -8,43 +8,53 @@ from gb10.quantize.inside.layouts import SIXTEEN, Weight
 from gb10.quantize.inside.sniff import show
 
 
-def agree(weights: list[Weight], config: Declared, separate: Declared, ignored: Ignored) -> list[tuple[str, str]]:
+def agree(weights: list[Weight], config: Declared, separate: Declared,
+          ignored: Ignored) -> list[tuple[str, str]]:
     """Warnings (code, sentence); at most one of each code."""
     said = config or separate
     quantized = [w for w in weights if w.format not in SIXTEEN and w.layout not in ("plain", "gguf")]
-    out = _two_files(config, separate) if config and separate else []
-    if quantized and not said:
-        out.append(("undeclared", f"{len(quantized):,} weights are quantized ({show(quantized[0].name)} is {quantized[0].format}), "
-                                  f"and no config.json beside them says so: an engine would take the codes for numbers."))
     if not said:
-        return out
-    label = said.label or said.method
+        return [_undeclared(quantized)] if quantized else []
+    out = _two_files(config, separate) if config and separate else []
     if said.formats and not quantized and not any(w.format in said.formats for w in weights):
-        return [*out, ("not-quantized", f"the metadata says {show(label)}, and no tensor is quantized.")]
+        label = show(said.label or said.method)
+        return [*out, ("not-quantized", f"the metadata says {label}, and no tensor is quantized.")]
     by_layer = {**config.layers, **separate.layers}
+    whole = not by_layer and said.everything and said.method in ("modelopt", "compressed-tensors")
     checks = (
-        ("format", (w for w in quantized if _expected(w, said, by_layer) and w.format not in _expected(w, said, by_layer)),
+        ("format", [w for w in quantized if not _as_said(w, said, by_layer)],
          lambda w: f"is {w.format}, and the metadata says {' or '.join(sorted(_expected(w, said, by_layer)))}"),
-        ("ignored-but-quantized", (w for w in quantized if not by_layer and ignored(w.name) is True),
+        ("ignored-but-quantized", [w for w in quantized if not by_layer and ignored(w.name) is True],
          lambda w: f"is {w.format}, and the metadata lists it among what is left alone"),
-        ("listed-but-kept", (w for w in weights if _linear16(w) and (w.name in by_layer or (
-            not by_layer and said.method in ("modelopt", "compressed-tensors") and ignored(w.name) is False))),
-         lambda w: f"stayed in {w.format}, and the metadata doesn't list it among what is left alone: an engine will look for "
-                   f"its scales"),
-        ("not-listed", (w for w in quantized if by_layer and w.name not in by_layer and w.kind in LINEAR),
+        ("listed-but-kept", [w for w in weights if _linear16(w) and (
+            w.name in by_layer or (whole and ignored(w.name) is False))],
+         lambda w: f"stayed in {w.format}, and the metadata doesn't list it among what is left alone: an engine will "
+                   f"look for its scales"),
+        ("not-listed", [w for w in quantized if by_layer and w.name not in by_layer and w.kind in LINEAR],
          lambda w: f"is {w.format}, and the metadata's list of quantized layers doesn't name it"),
-        ("activations", (w for w in quantized if _input_differs(w, said, by_layer)),
+        ("activations", [w for w in quantized if _input_differs(w, said, by_layer)],
          lambda w: f"has {'an' if w.activations else 'no'} input scale, and the metadata says "
                    f"{'16-bit' if w.activations else 'quantized'} activations"),
-        ("group-size", (w for w in quantized if said.block and not by_layer and w.block.isdigit() and int(w.block) != said.block),
+        ("group-size", [w for w in quantized if said.block and not by_layer and w.block.isdigit()
+                        and int(w.block) != said.block],
          lambda w: f"has one scale for {w.block} weights, and the metadata says {said.block}"),
     )
     for code, odd, text in checks:
-        found = list(odd)
-        if found:
-            more = f" (and {len(found) - 1:,} more like it)" if len(found) > 1 else ""
-            out.append((f"metadata-{code}", f"{show(found[0].name)} {text(found[0])}{more}."))
+        if odd:
+            more = f" (and {len(odd) - 1:,} more like it)" if len(odd) > 1 else ""
+            out.append((f"metadata-{code}", f"{show(odd[0].name)} {text(odd[0])}{more}."))
     return out
+
+
+def _undeclared(quantized: list[Weight]) -> tuple[str, str]:
+    first = quantized[0]
+    return "undeclared", (f"{len(quantized):,} weights are quantized ({show(first.name)} is {first.format}), and no "
+                          f"config.json beside them says so: an engine would take the codes for numbers.")
+
+
+def _as_said(weight: Weight, said: Declared, by_layer: dict) -> bool:
+    expected = _expected(weight, said, by_layer)
+    return not expected or weight.format in expected
 
 
 def _expected(weight: Weight, said: Declared, by_layer: dict) -> set[str]:
@@ -61,8 +71,9 @@ def _input_differs(weight: Weight, said: Declared, by_layer: dict) -> bool:
     """Only ModelOpt's NVFP4 always stores the scale of inputs that it quantizes."""
     if said.method != "modelopt" or weight.format != "NVFP4":
         return False
-    expected = by_layer.get(weight.name, (None, None))[1] if by_layer else said.formats.get("NVFP4")
-    return expected is not None and bool(expected) != bool(weight.activations)
+    whole = ("NVFP4", said.formats.get("NVFP4"))
+    weights, expected = by_layer.get(weight.name, ("", None)) if by_layer else whole
+    return weights == "NVFP4" and expected is not None and bool(expected) != bool(weight.activations)
 
 
 def _two_files(config: Declared, separate: Declared) -> list[tuple[str, str]]:

@@ -11,7 +11,8 @@ PATIENCE = 1.0                       # seconds spent on matching names against p
 _WORDS = 200                         # longest pattern that is looked at
 # ModelOpt's quant_algo -> (format of the weights, format of the input); "" = 16 bit
 ALGORITHMS = {
-    "NVFP4": ("NVFP4", "FP4"), "NVFP4_AWQ": ("NVFP4", "FP4"), "NVFP4_SVD": ("NVFP4", "FP4"), "W4A16_NVFP4": ("NVFP4", ""),
+    "NVFP4": ("NVFP4", "FP4"), "NVFP4_AWQ": ("NVFP4", "FP4"), "NVFP4_SVD": ("NVFP4", "FP4"),
+    "W4A16_NVFP4": ("NVFP4", ""),
     "W4A8_NVFP4_FP8": ("NVFP4", "FP8"), "FP8": ("FP8", "FP8"), "FP8_PER_CHANNEL_PER_TOKEN": ("FP8", "FP8"),
     "FP8_PB_WO": ("FP8", ""), "FP8_PB_REAL": ("FP8", "FP8"), "MXFP8": ("MXFP8", "FP8"), "MXFP4": ("MXFP4", ""),
     "W4A8_MXFP4_FP8": ("MXFP4", "FP8"), "W4A16_AWQ": ("INT4", ""), "W4A8_AWQ": ("INT4", "FP8"), "W8A16": ("INT8", ""),
@@ -28,6 +29,7 @@ class Declared:
     formats: dict[str, str] = field(default_factory=dict)    # weight format -> format of the input ("" = 16 bit)
     layers: dict[str, tuple[str, str]] = field(default_factory=dict)     # module -> (weights, input), mixed precision
     ignored: list[str] = field(default_factory=list)
+    everything: bool = True          # are all linear layers meant that `ignored` doesn't name?
     block: int | None = None
     kv_cache: str = ""               # FP8, NVFP4, INT8 …; "" where it says nothing
     producer: str = ""
@@ -74,12 +76,15 @@ def _read(q: dict) -> Declared:
     layers = q.get("quantized_layers")
     if isinstance(layers, dict):
         for name, how in layers.items():
-            algorithm = how.get("quant_algo") if isinstance(how, dict) else how
+            algorithm = _word(how.get("quant_algo") if isinstance(how, dict) else how).upper()
             if algorithm in ALGORITHMS:
                 out.layers[name] = ALGORITHMS[algorithm]
         out.formats = {w: a for w, a in out.layers.values()}
         return out
     out.formats = _formats(method, q)
+    groups = q.get("config_groups")
+    targets = [g.get("targets") for g in groups.values() if isinstance(g, dict)] if isinstance(groups, dict) else []
+    out.everything = not targets or any(t is None or (isinstance(t, list) and "Linear" in t) for t in targets)
     return out
 
 
@@ -109,13 +114,16 @@ def _args(args, activations: bool = False) -> str:
     """The format that compressed-tensors' num_bits, type and group_size spell."""
     if not isinstance(args, dict):
         return ""
-    bits, kind, group = args.get("num_bits"), args.get("type"), args.get("group_size")
-    if kind == "float":
-        if activations:
-            return {4: "FP4", 6: "FP6", 8: "FP8"}.get(bits, "") if type(bits) is int else ""
-        return {(4, 32): "MXFP4", (6, 32): "MXFP6", (8, 32): "MXFP8"}.get((bits, group)) or (
-            {4: "NVFP4", 8: "FP8"}.get(bits, "") if type(bits) is int else "")
-    return f"INT{bits}" if kind == "int" and type(bits) is int else ""
+    kind = args.get("type")
+    bits, group = (n if type(n) is int else None for n in (args.get("num_bits"), args.get("group_size")))
+    if kind == "int" and bits:
+        return f"INT{bits}"
+    if kind != "float":
+        return ""
+    if activations:
+        return {4: "FP4", 6: "FP6", 8: "FP8"}.get(bits, "")
+    in_blocks = {(4, 32): "MXFP4", (6, 32): "MXFP6", (8, 32): "MXFP8"}.get((bits, group))
+    return in_blocks or {4: "NVFP4", 8: "FP8"}.get(bits, "")
 
 
 def _kv(scheme) -> str:

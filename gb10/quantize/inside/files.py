@@ -10,12 +10,12 @@ from gb10.errors import UserError
 from gb10.quantize.inside.gguf import GGUF, read_gguf
 from gb10.quantize.inside.guard import read_json
 from gb10.quantize.inside.header import MOST_TENSORS, TensorInfo, read_header
-from gb10.quantize.inside.sniff import HEAD, UNFINISHED, container, damaged, open_file, refuse, show
+from gb10.quantize.inside.sniff import HEAD, UNFINISHED, container, damaged, opened, refuse, show
 
 MOST_FILES = 10_000
 INDEX = "model.safetensors.index.json"
-_SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf\Z", re.S)
-_SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors\Z", re.S)
+_SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf\Z", re.DOTALL)
+_SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors\Z", re.DOTALL)
 
 
 @dataclass
@@ -38,7 +38,7 @@ def open_source(path: str | Path) -> Source:
     path = Path(path)
     try:
         is_folder, is_file = path.is_dir(), path.exists()
-    except (OSError, ValueError) as e:                  # a loop of links, a name with a zero byte
+    except (OSError, ValueError) as e:                  # a name too long, or with a zero byte
         raise refuse(path, f"can't be read: {getattr(e, 'strerror', None) or e}.") from None
     if is_folder:
         return _folder(path)
@@ -48,8 +48,7 @@ def open_source(path: str | Path) -> Source:
         raise refuse(path, "is no checkpoint itself: give the folder that it lies in.")
     if path.name.endswith(UNFINISHED):
         raise refuse(path, "is an unfinished download: fetch it again.")
-    file, size = open_file(path)
-    with file:
+    with opened(path) as (file, size):
         kind = container(path, file.read(HEAD), size)
     if kind == "gguf":
         return _gguf(path, path)
@@ -83,6 +82,8 @@ def _listed(folder: Path) -> list[Path]:
     found = []
     try:
         for path in folder.iterdir():
+            if path.name.startswith("."):                # a system's own notes (._model.safetensors), a hub's cache
+                continue
             found.append(path)
             if len(found) > MOST_FILES:
                 raise refuse(folder, f"holds more than {MOST_FILES:,} files: it is no checkpoint.")
@@ -109,7 +110,7 @@ def _folder(folder: Path) -> Source:
         return _other(folder)
     source = Source(folder, folder, "safetensors")
     _read(source, files)
-    left = sorted(p.name for p in _listed(folder) if p.suffix == ".safetensors" and p not in files)
+    left = sorted(p.name for p in _listed(folder) if p.suffix == ".safetensors" and p.name not in source.files)
     if left:
         source.notes.append(f"not part of the model, and not read: {', '.join(map(show, left[:3]))}"
                             + (f" and {len(left) - 3} more." if len(left) > 3 else "."))
@@ -117,7 +118,8 @@ def _folder(folder: Path) -> Source:
         _compare_index(source, shards)
     unfinished = [p for p in _listed(folder) if p.name.endswith(UNFINISHED)]
     if unfinished:
-        source.warnings.append(("unfinished-download", f"an unfinished download lies beside it: {show(unfinished[0].name)}."))
+        source.warnings.append((
+            "unfinished-download", f"an unfinished download lies beside it: {show(unfinished[0].name)}."))
     _configs(source)
     return source
 
@@ -140,8 +142,8 @@ def _other(folder: Path) -> Source:
         raise refuse(folder, "holds only an unfinished download: fetch it again.")
     pickled = sorted(n for n in names if n.endswith((".bin", ".pt", ".pth", ".ckpt")))
     raise refuse(folder, "holds no *.safetensors or *.gguf file" + (
-        f"; its weights are pickled ({show(pickled[0])}), which can run code when read: convert it to safetensors where "
-        f"you trust it." if pickled else ": it isn't a checkpoint, or its download isn't finished."))
+        f"; its weights are pickled ({show(pickled[0])}), which can run code when read: convert it to safetensors "
+        f"where you trust it." if pickled else ": it isn't a checkpoint, or its download isn't finished."))
 
 
 def _read(source: Source, files: list[Path]) -> None:
@@ -154,8 +156,8 @@ def _read(source: Source, files: list[Path]) -> None:
             raise refuse(source.path, f"has more than {MOST_TENSORS:,} tensors: no model has so many.")
         for t in header.tensors:
             if t.name in seen:
-                source.warnings.append(("duplicate-tensor", f"{show(t.name)} is in two files, {show(seen[t.name])} and "
-                                                            f"{show(t.file)}: which one counts is up to the engine."))
+                twice = f"{show(t.name)} is in two files, {show(seen[t.name])} and {show(t.file)}"
+                source.warnings.append(("duplicate-tensor", f"{twice}: which one counts is up to the engine."))
                 continue
             seen[t.name] = t.file
             source.tensors.append(t)
@@ -168,9 +170,10 @@ def _compare_index(source: Source, shards: dict[str, str]) -> None:
     gone = [n for n in shards if n not in at]
     moved = [n for n in shards if n in at and at[n] != shards[n]]
     unlisted = [n for n in at if n not in shards]
-    for code, names, what in (("index-names-missing-tensor", gone, "is listed in the index and is in no file"),
-                              ("index-names-wrong-file", moved, "is in another file than the index says"),
-                              ("tensor-not-in-index", unlisted, "is in a file and not in the index: engines may not load it")):
+    for code, names, what in (
+            ("index-names-missing-tensor", gone, "is listed in the index and is in no file"),
+            ("index-names-wrong-file", moved, "is in another file than the index says"),
+            ("tensor-not-in-index", unlisted, "is in a file and not in the index: engines may not load it")):
         if names:
             more = f" (and {len(names) - 1:,} more like it)" if len(names) > 1 else ""
             source.warnings.append((code, f"{show(names[0])} {what}{more}."))
@@ -199,7 +202,8 @@ def _gguf(first: Path, named: Path) -> Source:
         raise damaged(named, "two of its files hold the same tensor")
     total = source.metadata.get("split.tensors.count")
     if type(total) is int and total != len(names):
-        source.warnings.append(("split-count", f"its first file speaks of {total:,} tensors, and there are {len(names):,}."))
+        source.warnings.append((
+            "split-count", f"its first file speaks of {total:,} tensors, and there are {len(names):,}."))
     return source
 
 
@@ -218,5 +222,6 @@ def _splits(path: Path) -> list[GGUF]:
     files = [path.with_name(f"{base}-{i:05d}-of-{count}.gguf") for i in range(1, int(count) + 1)]
     missing = [p for p in files if not p.exists() and not p.is_symlink()]
     if missing:
-        raise refuse(path, f"is part of a model in {int(count)} files, and {show(missing[0].name)} is missing: fetch it.")
+        gone = show(missing[0].name)
+        raise refuse(path, f"is part of a model in {int(count)} files, and {gone} is missing: fetch it.")
     return [read_gguf(p) for p in files]

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from gb10.quantize.inside.ggml import REMOVED, TYPES
 from gb10.quantize.inside.header import MOST_ELEMENTS, MOST_TENSORS, TensorInfo, elements
-from gb10.quantize.inside.sniff import HEAD, container, damaged, open_file, refuse, show
+from gb10.quantize.inside.sniff import HEAD, container, damaged, opened, refuse, show
 
 VERSIONS = (2, 3)
-MOST_PAIRS = 100_000
+MOST_PAIRS = 10_000               # a model has fewer than a hundred
 MOST_STEPS = 4_000_000           # strings in all arrays: a vocabulary of 262,144 with its merges is 0.8 million
 LONGEST_NAME = 1024              # ggml itself stops at 63, some programs write more
-LONGEST_KEPT = 65_536            # bytes of a text that is kept; a longer one (a chat template) is stepped over
+LONGEST_KEPT = 4096              # bytes of a text that is kept; a longer one (a chat template) is stepped over
 _CHUNK = 1 << 20
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
@@ -43,8 +43,7 @@ class GGUF:
 
 def read_gguf(path: Path) -> GGUF:
     """The head of one GGUF file. Raises UserError for whatever isn't one, whole and sound."""
-    file, size = open_file(path)
-    with file:
+    with opened(path) as (file, size):
         head = file.read(HEAD)
         if container(path, head, size) != "gguf":
             raise refuse(path, "is a safetensors file in spite of its name: rename it to *.safetensors.")
@@ -63,7 +62,7 @@ class _Reader:
         version = self.scalar("I")
         if version not in VERSIONS:
             if version & 0xFFFF == 0 and version:
-                raise refuse(self.path, "is a big-endian GGUF file: the course and its machines read little-endian ones.")
+                raise refuse(self.path, "is a big-endian GGUF file: this reads little-endian ones, as engines do.")
             raise refuse(self.path, f"is GGUF of version {version}, and this reads 2 and 3: convert or fetch it again.")
         n_tensors, n_pairs = self.scalar("Q"), self.scalar("Q")
         if n_tensors > min(MOST_TENSORS, self.size // 24) or n_pairs > min(MOST_PAIRS, self.size // 13):
@@ -71,9 +70,9 @@ class _Reader:
                                      f"file can't hold")
         pairs: dict = {}
         for _ in range(n_pairs):
-            key = self.text(LONGEST_KEPT, "a metadata key")
+            key = self.text(LONGEST_NAME, "a metadata key")
             if key in pairs or not key:
-                raise damaged(self.path, f"it has the metadata key {show(key)!r} twice" if key else "a metadata key is empty")
+                raise damaged(self.path, f"its metadata has {show(key)!r} twice" if key else "a metadata key is empty")
             pairs[key] = self.value(self.scalar("I"), 0)
         rows, seen = [], set()
         for _ in range(n_tensors):
@@ -174,8 +173,9 @@ class _Reader:
         count = elements(shape)
         if count >= MOST_ELEMENTS or any(n >= MOST_ELEMENTS for n in shape):
             raise damaged(self.path, f"{show(name)!r} has an impossible shape")
-        if (shape[-1] if shape else 1) % block:
-            raise damaged(self.path, f"{show(name)!r} has rows of {shape[-1] if shape else 1:,}, no multiple of the {block} of {kind}")
+        row = shape[-1] if shape else 1
+        if row % block:
+            raise damaged(self.path, f"{show(name)!r} has rows of {row:,}, no multiple of the {block} of {kind}")
         return TensorInfo(name, kind, shape, count // block * size, self.path.name, offset)
 
     def placed(self, rows: list[TensorInfo], pairs: dict) -> list[TensorInfo]:
@@ -186,7 +186,7 @@ class _Reader:
         expected = 0
         for row in rows:
             if row.offset != expected:
-                raise damaged(self.path, f"{show(row.name)!r} lies at byte {row.offset:,} of the data instead of {expected:,}")
+                raise damaged(self.path, f"{show(row.name)!r} lies at {row.offset:,} in the data instead of {expected:,}")
             expected += -(-row.bytes // align) * align
         end = data + (rows[-1].offset + rows[-1].bytes if rows else 0)
         if rows and end > self.size:

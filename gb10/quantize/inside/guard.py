@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from gb10.quantize.inside.sniff import damaged, open_file, refuse
+from gb10.quantize.inside.sniff import damaged, opened, refuse
 
 CONFIG_LIMIT = 64_000_000        # bytes of a config.json; mixed precision names each of tens of thousands of layers
 ITEMS = 6_000_000                # most lists, dicts and members: bounds the memory of what json builds
@@ -36,8 +36,7 @@ def parse(raw: bytes, path: Path, *, what: str, pairs: Callable | None = None):
 
 def read_json(path: Path) -> dict:
     """A JSON file that must hold an object, such as config.json."""
-    file, size = open_file(path)
-    with file:
+    with opened(path) as (file, size):
         if size > CONFIG_LIMIT:
             raise refuse(path, f"is {size:,} bytes long, more than any such file: it isn't read.")
         raw = file.read(CONFIG_LIMIT + 1)

@@ -12,7 +12,7 @@ NVFP4_BITS = 4.5                     # 4 for the code, 8 / 16 for the block scal
 
 _WHY = {
     "embedding": "a table: each token looks up one row, nothing is multiplied",
-    "head": "its errors go straight into the next token's scores, so recipes leave it",
+    "head": "its errors go straight into the next token's scores, so most recipes leave it",
     "norm": "a few numbers a layer: nothing to save",
     "bias": "a few numbers a layer: nothing to save",
     "router": "small, and it chooses the experts: an error sends tokens astray",
@@ -22,6 +22,9 @@ _WHY = {
     "lora": "what an adapter adds to the layer, kept exact",
     "other": "no recipe's rule covers it",
 }
+_IN_PART = ("embedding", "experts", "vision", "mtp")           # read in part, or not at all, for a token of text
+_TIED = ("a table of which each token looks up one row, and, tied, the output head too, whose errors go straight into "
+         "the scores")
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,20 @@ class Kept:
     why: str
 
 
-def kept(weights: list[Weight], said: Declared, ignored: Ignored) -> list[Kept]:
-    """The largest first. Empty for a checkpoint in which nothing is quantized: nothing stayed behind there."""
+def kept(weights: list[Weight], said: Declared, ignored: Ignored, tied: bool = False) -> list[Kept]:
+    """The largest first. tied: the table of embeddings is the output head too."""
     total = sum(w.bytes for w in weights) or 1
     groups: dict[tuple, list[Weight]] = {}
     for w in weights:
         if w.format in SIXTEEN:
-            groups.setdefault((w.kind, w.format, _why(w, said, ignored)), []).append(w)
+            why = _TIED if tied and w.kind == "embedding" else _why(w, said, ignored)
+            groups.setdefault((w.kind, w.format, why), []).append(w)
     out = []
     for (kind, name, why), rows in groups.items():
         largest = max(rows, key=lambda w: w.bytes)
         size, count = sum(w.bytes for w in rows), sum(w.parameters for w in rows)
         out.append(Kept(pattern_of(largest.name), kind, name, len(rows), count, size, size / total,
-                        round(count * NVFP4_BITS / 8), kind not in ("embedding", "vision", "mtp"), why))
+                        round(count * NVFP4_BITS / 8), why == _TIED or kind not in _IN_PART, why))
     return sorted(out, key=lambda k: -k.bytes)
 
 
@@ -64,7 +68,8 @@ def _why(weight: Weight, said: Declared, ignored: Ignored) -> str:
     if len(weight.shape) < 2:
         return "a few numbers a layer: nothing to save"
     if said.layers:
-        return "a mixed recipe that doesn't list it" if weight.name not in said.layers else "not known: the metadata lists it as quantized"
+        listed = weight.name in said.layers
+        return "not known: the metadata lists it as quantized" if listed else "a mixed recipe that doesn't list it"
     answer = ignored(weight.name)
     if answer is True:
         return "listed by the recipe among what it leaves alone"

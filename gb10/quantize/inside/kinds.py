@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # kind -> what it is called on the page
 TITLES = {
@@ -12,17 +13,17 @@ TITLES = {
 }
 LINEAR = {"attention", "mlp", "experts", "shared", "mixer"}      # what a default recipe quantizes
 
-_NORM = r"(?:^|[._])(?:layer|rms|batch|group)?norm\d*(?:[._]|$)|_norm(?:[._]|$)|layernorm|(?:^|\.)ln_|(?:^|\.)(?:q|k)_norm"
+_NORM = r"(?:^|[._])(?:layer|rms|batch|group)?norm\d*(?:[._]|$)|layernorm|(?:^|\.)ln_"
 _RULES = tuple((kind, re.compile(pattern)) for kind, pattern in (
     ("vision", r"vision|visual|audio|image|mm_projector|multi_modal|speech|^v\.|^a\.|^mm\."),
     ("mtp", r"(?:^|\.)mtp(?:\.|$)|nextn|eagle|medusa"),
     ("lora", r"lora_[ab]|svdquant_lora"),
     ("head", r"(?:^|\.)(?:lm_head|output|embed_out)(?:\.weight|\.bias)?$"),
     ("norm", _NORM),
-    ("embedding", r"embed_tokens|token_embd|wte|wpe|word_embeddings|tok_embeddings|position_embd|embeddings?(?:\.|$)|per_layer_tok"),
+    ("embedding", r"embed_tokens|token_embd|wte|wpe|tok_embeddings|position_embd|embeddings?(?:\.|$)|per_layer_tok"),
     ("shared", r"shared_expert(?!_gate)|shared_mlp|_shexp"),
-    ("router", r"router|mlp\.gate(?:\.|$)|block_sparse_moe\.gate(?:\.|$)|feed_forward\.gate(?:\.|$)|mixer\.gate(?:\.|$)"
-               r"|shared_expert_gate|ffn_gate_inp|exp_probs|e_score_correction"),
+    ("router", (r"router|(?:mlp|block_sparse_moe|feed_forward|mixer)\.gate(?:\.|$)|shared_expert_gate|ffn_gate_inp"
+                r"|exp_probs|e_score_correction")),
     ("experts", r"experts|_exps(?:\.|$)"),
     ("mixer", r"linear_attn|\.mixer\.|mamba|\.ssm|ssm_|conv1d|short_?conv|recurrent|attn_qkv_?gate"),
     ("attention", r"attn|attention|[._][qkv]_proj|qkv_proj|o_proj|attn_[qkvo]|sinks|c_attn"),
@@ -32,7 +33,11 @@ _RULES = tuple((kind, re.compile(pattern)) for kind, pattern in (
 
 def kind_of(name: str) -> str:
     """A key of TITLES for a tensor's or a module's name."""
-    name = name[:512]
+    return _kind(pattern_of(name[:512]))
+
+
+@lru_cache(maxsize=10_000)
+def _kind(name: str) -> str:
     if re.search(r"(?:\.|_)bias(?:es)?$", name) and not re.search(_NORM, name):
         return "bias"
     return next((kind for kind, rule in _RULES if rule.search(name)), "other")
@@ -40,4 +45,5 @@ def kind_of(name: str) -> str:
 
 def pattern_of(name: str) -> str:
     """The name with the numbers of layers and experts as *: model.layers.*.mlp.up_proj."""
-    return re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name)
+    first, *rest = name.split(".")
+    return ".".join([first, *("*" if part.isdigit() else part for part in rest)])

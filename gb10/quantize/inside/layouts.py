@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gb10.quantize.inside import ggml
+from gb10.quantize.inside import foreign, ggml
 from gb10.quantize.inside.header import BITS, TensorInfo, elements
 from gb10.quantize.inside.kinds import kind_of
 from gb10.quantize.inside.parts import Group
@@ -45,17 +45,22 @@ def weight_of(group: Group, values: dict[str, tuple], mlx_group: int = 64) -> We
         what = "unknown", "plain", (), 0, "", "", "is a scale without a weight beside it"
     elif main.dtype in ggml.BLOCK and main.dtype not in BITS:
         what = _ggml(group, main)
-    elif len(group.parts) == 1:
+    elif group.parts.keys() == {"weight"}:
         what = _alone(main)
     else:
         what = _safetensors(group, main, values, mlx_group)
     layout, name, shape, parameters, block, activations, problem = (what[1], what[0], *what[2:])
     total = sum(t.bytes for t in group.parts.values())
-    return Weight(group.name, kind_of(group.name if main is None else main.name), name, layout, shape, parameters, total,
-                  block, activations, tuple(group.parts.values()), problem)
+    kind = kind_of(group.name if main is None else main.name)
+    return Weight(group.name, kind, name, layout, shape, parameters, total, block, activations,
+                  tuple(group.parts.values()), problem)
 
 
-# Each of these returns (format, layout, shape, parameters, block, activations, problem).
+# Each of these, and those of foreign, returns (format, layout, shape, parameters, block, activations, problem).
+
+def _unknown(layout: str, main: TensorInfo, problem: str):
+    return "unknown", layout, main.shape, elements(main.shape), "", "", problem
+
 
 def _alone(t: TensorInfo):
     if t.dtype in FP8:
@@ -76,15 +81,15 @@ def _ggml(group: Group, main: TensorInfo):
 def _safetensors(group: Group, main: TensorInfo, values: dict, mlx_group: int):
     p = group.parts
     if any(r.startswith("quant_state.bitsandbytes") or r in ("absmax", "quant_map", "SCB") for r in p):
-        return _bitsandbytes(p, main)
+        return foreign.bitsandbytes(p, main)
     if "blocks" in p:
-        return _gpt_oss(p)
+        return foreign.gpt_oss(p)
     if "qweight" in p:
-        return _int_columns(p)
+        return foreign.int_columns(p)
     if "weight_packed" in p:
         return _compressed(p, values)
     if main.dtype == "U32" and "scales" in p:
-        return _mlx(p, mlx_group)
+        return foreign.mlx(p, mlx_group)
     if main.dtype in FP8:
         return _fp8(p)
     if main.dtype == "I8" and "weight_scale" in p:
@@ -96,7 +101,7 @@ def _safetensors(group: Group, main: TensorInfo, values: dict, mlx_group: int):
     if main.dtype in SIXTEEN:
         # AWQ's pre_quant_scale or an unused input_scale beside a weight that stayed
         return main.dtype, "plain", main.shape, elements(main.shape), "", "", ""
-    return "unknown", "plain", main.shape, elements(main.shape), "", "", f"is {main.dtype} beside {', '.join(extra)[:60]}"
+    return _unknown("plain", main, f"is {main.dtype} beside {', '.join(extra)[:60]}")
 
 
 def _modelopt_4bit(p: dict, main: TensorInfo):
@@ -117,7 +122,7 @@ def _modelopt_4bit(p: dict, main: TensorInfo):
         shape = (*main.shape[:-2], 2 * main.shape[-2], main.shape[-1])
         block, problem = _along_k(shape, scale, None)
         return "INT4", "modelopt", shape, elements(shape), block, "FP8" if "weight_scale_2" in p else "", problem
-    return "unknown", "modelopt", main.shape, elements(main.shape), "", "", f"has scales of dtype {scale.dtype} that fit no layout"
+    return _unknown("modelopt", main, f"has scales of dtype {scale.dtype} that fit no layout")
 
 
 def _fp8(p: dict):
@@ -137,7 +142,7 @@ def _fp8(p: dict):
 def _compressed(p: dict, values: dict):
     main, scale = p["weight_packed"], p.get("weight_scale")
     if scale is None:
-        return "unknown", "compressed-tensors", main.shape, elements(main.shape), "", "", "has no weight_scale beside it"
+        return _unknown("compressed-tensors", main, "has no weight_scale beside it")
     activations = "FP4" if "input_global_scale" in p else ""
     if main.dtype == "I32":
         return _pack_quantized(p, values)
@@ -147,13 +152,13 @@ def _compressed(p: dict, values: dict):
         if "weight_global_scale" not in p:
             problem = problem or "has block scales and no weight_global_scale"
         return "NVFP4", "compressed-tensors", shape, elements(shape), block, activations, problem
-    if scale.dtype in ("U8", "F8_E8M0") and scale.shape and main.shape and 32 * scale.shape[-1] * 3 == main.shape[-1] * 4:
-        shape = (*main.shape[:-1], 32 * scale.shape[-1])
-        return "MXFP6", "compressed-tensors", shape, elements(shape), "32", "", ""
     if scale.dtype in ("U8", "F8_E8M0"):
+        if scale.shape and main.shape and 3 * 32 * scale.shape[-1] == 4 * main.shape[-1]:    # 4 codes in 3 bytes
+            shape = (*main.shape[:-1], 32 * scale.shape[-1])
+            return "MXFP6", "compressed-tensors", shape, elements(shape), "32", "", ""
         block, problem = _along_k(shape, scale, 32)
         return "MXFP4", "compressed-tensors", shape, elements(shape), block, "", problem
-    return "unknown", "compressed-tensors", main.shape, elements(main.shape), "", "", f"has scales of dtype {scale.dtype}"
+    return _unknown("compressed-tensors", main, f"has scales of dtype {scale.dtype}")
 
 
 def _pack_quantized(p: dict, values: dict):
@@ -161,67 +166,14 @@ def _pack_quantized(p: dict, values: dict):
     main, scale = p["weight_packed"], p["weight_scale"]
     said = values.get(p["weight_shape"].name, ()) if "weight_shape" in p else ()
     if len(said) != len(main.shape) or not main.shape or any(type(n) is not int or n <= 0 for n in said):
-        return "unknown", "compressed-tensors", main.shape, elements(main.shape), "", "", "has no usable weight_shape"
+        return _unknown("compressed-tensors", main, "has no usable weight_shape")
     bits = 32 * main.shape[-1] // said[-1]
     if tuple(said[:-1]) != main.shape[:-1] or not 1 <= bits <= 8 or main.shape[-1] != -(-said[-1] * bits // 32):
-        return ("unknown", "compressed-tensors", main.shape, elements(main.shape), "", "",
-                f"has a weight_shape of {list(said)} that its {list(main.shape)} words can't hold")
+        return _unknown("compressed-tensors", main,
+                        f"has a weight_shape of {list(said)} that its {list(main.shape)} words can't hold")
     block = _granularity(tuple(said), scale.shape)
     problem = "" if block else f"has scales of shape {list(scale.shape)} beside a weight of {list(said)}"
     return f"INT{bits}", "compressed-tensors", tuple(said), elements(said), block, "", problem
-
-
-def _gpt_oss(p: dict):
-    """blocks [..., K/32, 16] uint8 and scales [..., K/32] E8M0."""
-    blocks, scales = p["blocks"], p.get("scales")
-    if scales is None or len(blocks.shape) < 3 or blocks.shape[-1] != 16 or scales.shape != blocks.shape[:-1]:
-        return ("MXFP4", "gpt-oss", blocks.shape, 2 * elements(blocks.shape), "32", "",
-                f"has blocks of shape {list(blocks.shape)} and scales of {list(scales.shape) if scales else 'no shape'}")
-    shape = (*blocks.shape[:-2], 32 * blocks.shape[-2])
-    return "MXFP4", "gpt-oss", shape, elements(shape), "32", "", ""
-
-
-def _int_columns(p: dict):
-    """GPTQ packs along K: qweight [K b/32, N]; AWQ along N: [K, N b/32]; scales [groups, N] in both."""
-    q, scales = p["qweight"], p.get("scales")
-    if scales is None or len(q.shape) != 2 or len(scales.shape) != 2 or not elements(q.shape) or not elements(scales.shape):
-        return "unknown", "gptq", q.shape, elements(q.shape), "", "", "has no scales of two dimensions beside it"
-    groups, n = scales.shape
-    zeros = p.get("qzeros")
-    if q.shape[1] == n:                      # the zero points say how many bits
-        bits = 32 * zeros.shape[-1] // n if zeros and len(zeros.shape) == 2 else 4
-        layout, k = "gptq", 32 * q.shape[0] // bits if bits else 0
-    else:
-        bits = 32 * q.shape[1] // n
-        layout, k = "awq", q.shape[0]
-    if bits not in (2, 3, 4, 8) or not k:
-        return "unknown", layout, q.shape, elements(q.shape), "", "", "has words that fit no number of bits"
-    block = "channel" if groups == 1 else str(k // groups)
-    problem = "" if k % groups == 0 else f"has {groups} groups of scales for {k} inputs"
-    return f"INT{bits}", layout, (n, k), n * k, block, "", problem
-
-
-def _bitsandbytes(p: dict, main: TensorInfo):
-    state = next((r for r in p if r.startswith("quant_state.bitsandbytes__")), "")
-    if "SCB" in p:
-        return "INT8", "bitsandbytes", main.shape, elements(main.shape), "channel", "INT8", ""
-    name = {"nf4": "NF4", "fp4": "FP4"}.get(state.rpartition("__")[2], "unknown")
-    count = 2 * elements(main.shape)         # two codes a byte, in one long column
-    absmax = p.get("absmax")
-    block = str(count // elements(absmax.shape)) if absmax and elements(absmax.shape) else ""
-    return name, "bitsandbytes", (count,), count, block, "", "" if state else "has no quant_state beside it"
-
-
-def _mlx(p: dict, group: int):
-    """weight [N, K b/32] uint32 and scales [N, K/group]; biases too where the codes are integers."""
-    main, scales = p["weight"], p["scales"]
-    k = group * scales.shape[-1] if scales.shape else 0
-    bits = 32 * main.shape[-1] // k if k and main.shape else 0
-    if not 2 <= bits <= 8 or bits * k != 32 * main.shape[-1]:
-        return "unknown", "mlx", main.shape, elements(main.shape), "", "", "has words that fit no number of bits"
-    shape = (*main.shape[:-1], k)
-    name = f"INT{bits}" if "biases" in p else {16: "NVFP4", 32: "MXFP4"}.get(group, "unknown")
-    return name, "mlx", shape, elements(shape), str(group), "", ""
 
 
 def _along_k(shape: tuple, scale: TensorInfo, usual: int | None) -> tuple[str, str]:
@@ -243,6 +195,8 @@ def _granularity(weight: tuple, scale: tuple) -> str:
         return ""
     if len(weight) == 3 and count == weight[0]:
         return "expert"
+    if len(scale) == 4 == 2 * len(weight) and scale[1] == scale[3] == 1:     # ModelOpt's FP8 in blocks
+        scale = scale[::2]
     flat = tuple(n for n in scale if n != 1)
     if flat and flat == tuple(n for n in weight[:-1] if n != 1):
         return "channel"

@@ -1,4 +1,4 @@
-"""Which tensors of a file belong together: the codes of a weight, its scales, and what else a quantizer left beside them.
+"""Which tensors of a file belong together: the codes of a weight, its scales, and what else a quantizer left there.
 
 Three ways of naming: `module.weight_scale` beside `module.weight` (a linear layer), `experts.down_proj_weight_scale`
 beside `experts.down_proj` (all experts in one tensor), `module.weight.absmax` beside `module.weight` (bitsandbytes).

@@ -16,7 +16,7 @@ from gb10.quantize.inside.kept import NVFP4_BITS, Kept, kept
 from gb10.quantize.inside.kinds import LINEAR, TITLES, pattern_of
 from gb10.quantize.inside.layouts import SIXTEEN, Weight, weight_of
 from gb10.quantize.inside.parts import grouped
-from gb10.quantize.inside.scales import INSIDE, Scale, fused, scales, small
+from gb10.quantize.inside.scales import Scale, fused, inside, scales, small
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def inspect(path: str | Path) -> Report:
     said = replace(config or separate, kv_cache=config.kv_cache or separate.kv_cache,
                    layers={**config.layers, **separate.layers}, producer=config.producer or separate.producer)
     groups, kv = grouped(source.tensors)
+    groups.sort(key=lambda g: [(len(part), part) if part.isdigit() else (0, part) for part in g.name[:400].split(".")])
     values = read_small(source.folder, [t for t in source.tensors if small(t)])
     weights = [_named(weight_of(g, values, said.block or 64), said) for g in groups]
     ignored = Ignored(said.ignored)
@@ -116,25 +117,27 @@ def inspect(path: str | Path) -> Report:
     quantized = any(w.format not in SIXTEEN and w.kind != "other" for w in weights)
     notes = source.notes + _notes(source, weights, ignored)
     total = _sum(weights)
+    stayed = kept(weights, said, ignored, _tied(source, weights)) if quantized else []
     return Report(
         path=str(path), container=source.container, files=source.files, architecture=_architecture(source),
         made_by=_made_by(source, said), declared=said, weights=weights, rows=_rows(weights, total.bytes),
         formats=_by(weights, lambda w: w.format), kinds=_by(weights, lambda w: w.kind, TITLES), total=total,
-        kept=kept(weights, said, ignored) if quantized else [], scales=found,
+        kept=stayed, scales=found,
         nvfp4_bytes=None if quantized else round(sum(
             w.parameters * NVFP4_BITS / 8 if w.kind in LINEAR and len(w.shape) > 1 else w.bytes for w in weights)),
-        explained=[INSIDE[k] for k in sorted({w.layout for w in weights} & set(INSIDE))],
+        explained=list(dict.fromkeys(filter(None, map(inside, sorted(weights, key=lambda w: -w.bytes)))))[:4],
         kv_cache=_kv_cache(said, kv, values, source.container, warnings), warnings=warnings, notes=notes)
 
 
 def _named(weight: Weight, said: Declared) -> Weight:
-    """Names what the tensors leave open: the layout of weight and weight_scale, and inputs quantized without a scale."""
+    """Names what tensors leave open: the layout of weight and weight_scale, and inputs quantized without a scale."""
     layout = weight.layout
     if layout == "scaled" and said.method:
         layout = "deepseek" if said.method == "fp8" and "x" in weight.block else said.method
     activations = weight.activations
-    if not activations and layout != "plain" and said.method != "modelopt":
-        activations = said.formats.get(weight.format, "")
+    if not activations and layout not in ("plain", "gguf") and (said.method, weight.format) != ("modelopt", "NVFP4"):
+        # quantized on the fly, so that no scale is stored; of ModelOpt's NVFP4 it always is
+        activations = said.layers.get(weight.name, ("", said.formats.get(weight.format, "")))[1]
     if activations == "FP4" and layout == "modelopt" and "W4A8" in said.label:
         activations = "FP8"
     return weight if (layout, activations) == (weight.layout, weight.activations) else replace(
@@ -189,20 +192,27 @@ def _kv_cache(said: Declared, kv: list[TensorInfo], values: dict, container: str
         return KVCache("", 0, "A GGUF file doesn't say: llama.cpp keeps F16 unless -ctk and -ctv ask for another.")
     if not said.kv_cache:
         if kv:
-            return KVCache("", len(kv), f"Not named, and {len(kv):,} scales for it are there: FP8 was meant, most likely.")
-        return KVCache("", 0, "Not quantized by the checkpoint: BF16, unless the engine is told otherwise (--kv-cache-dtype fp8).")
+            return KVCache("", len(kv), f"Not named, and {len(kv):,} scales for it are there: most likely FP8 was meant.")
+        return KVCache("", 0, "Not quantized by the checkpoint: BF16, unless the engine is told otherwise "
+                              "(--kv-cache-dtype fp8).")
     if not kv:
-        return KVCache(said.kv_cache, 0, f"{said.kv_cache}, without scales in the file: engines take 1.0, a plain cast.")
+        explained = f"{said.kv_cache}, without scales in the file: engines take 1.0, a plain cast."
+        return KVCache(said.kv_cache, 0, explained)
     good = [v for v in seen if math.isfinite(v) and v > 0]
     span = f" ({min(good):.3g} to {max(good):.3g}: amax = 448 x scale)" if good and said.kv_cache == "FP8" else ""
     return KVCache(said.kv_cache, len(kv), f"{said.kv_cache}, with {len(kv):,} scales in the file{span}.")
 
 
+def _tied(source: Source, weights: list[Weight]) -> bool:
+    """Is the output head the table of embeddings?"""
+    kinds = {w.kind for w in weights}
+    tied = source.container == "gguf" or source.configs.get("config.json", {}).get("tie_word_embeddings") is True
+    return tied and "embedding" in kinds and "head" not in kinds
+
+
 def _notes(source: Source, weights: list[Weight], ignored: Ignored) -> list[str]:
     notes = []
-    kinds = {w.kind for w in weights}
-    tied = source.configs.get("config.json", {}).get("tie_word_embeddings")
-    if "embedding" in kinds and "head" not in kinds and (tied or source.container == "gguf"):
+    if _tied(source, weights):
         notes.append("The output head is the table of embeddings (tied): it is read whole for every token.")
     if any(w.kind == "embedding" and w.format not in SIXTEEN for w in weights) and source.container == "safetensors":
         notes.append("The table of embeddings is quantized: not every engine loads that.")

@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
+from gb10.quantize.inside import ggml
 from gb10.quantize.inside.header import TensorInfo
 from gb10.quantize.inside.layouts import Weight
 from gb10.quantize.inside.sniff import show
@@ -19,6 +21,7 @@ from gb10.quantize.inside.sniff import show
 FULL = 6 * 448                   # code and block scale at their largest
 SMALL = 65_536                   # bytes of a tensor of scales that is still read
 MULTIPLY, DIVIDE = "multiply", "divide"
+_READ = {"weight_scale_2", "weight_global_scale", "input_scale", "input_global_scale", "k_scale", "v_scale", "kv_scale"}
 
 
 @dataclass(frozen=True)
@@ -31,45 +34,68 @@ class Convention:
     text: str                    # with {value}, {amax} and {tensor}
 
 
-# (format, layout, role) -> convention; the first that fits a weight's tensor counts
-_NVFP4 = "weight = code x block scale x {role}: {role} = amax / 2688 is multiplied with. {value} stands for amax {amax}"
+_NVFP4 = "weight = code x block scale x {role}, and {role} = amax / 2688. {{value}} stands for amax {{amax}}{more}."
+_INPUT = "of what calibration saw at the layer's input. {value} stands for amax {amax}."
 CONVENTIONS = (
-    Convention("weight_scale_2", "modelopt", MULTIPLY, FULL, "weight", _NVFP4.replace("{role}", "weight_scale_2")
-               + " (a four-over-six recipe divides by 1536 instead)."),
+    Convention("weight_scale_2", "modelopt", MULTIPLY, FULL, "weight",
+               _NVFP4.format(role="weight_scale_2", more=" (a four-over-six recipe divides by 1536 instead)")),
     Convention("weight_global_scale", "compressed-tensors", DIVIDE, FULL, "weight",
-               "weight = code x block scale / weight_global_scale: the inverse of ModelOpt's number, 2688 / amax. {value} stands "
-               "for amax {amax}."),
-    Convention("weight_scale", "gguf", MULTIPLY, FULL, "weight", _NVFP4.replace("{role}", ".scale") + "."),
+               "weight = code x block scale / weight_global_scale, and weight_global_scale = 2688 / amax, the inverse of "
+               "ModelOpt's number. {value} stands for amax {amax}."),
+    Convention("weight_scale", "gguf", MULTIPLY, FULL, "weight", _NVFP4.format(role=".scale", more="")),
     Convention("weight_scale", "scaled", MULTIPLY, 448, "weight",
-               "weight = code x weight_scale: weight_scale = amax / 448 is multiplied with. {value} stands for amax {amax}."),
-    Convention("input_scale", "modelopt", MULTIPLY, FULL, "input",
-               "input_scale = amax / 2688 of what calibration saw at the layer's input, multiplied with too. {value}: amax {amax}."),
-    Convention("input_global_scale", "compressed-tensors", DIVIDE, FULL, "input",
-               "input_global_scale = 2688 / amax of what calibration saw at the layer's input, divided by too. {value}: amax {amax}."),
-    Convention("input_scale", "gguf", MULTIPLY, FULL, "input", "input_scale = amax / 2688 of the layer's input. {value}: amax {amax}."),
-    Convention("input_scale", "scaled", MULTIPLY, 448, "input",
-               "input_scale = amax / 448 of what calibration saw at the layer's input. {value}: amax {amax}."),
+               "weight = code x weight_scale, and weight_scale = amax / 448. {value} stands for amax {amax}."),
+    Convention("input_scale", "modelopt", MULTIPLY, FULL, "input", "It multiplies too: amax / 2688 " + _INPUT),
+    Convention("input_global_scale", "compressed-tensors", DIVIDE, FULL, "input", "It divides too: 2688 / amax " + _INPUT),
+    Convention("input_scale", "gguf", MULTIPLY, FULL, "input", "It multiplies too: amax / 2688 " + _INPUT),
+    Convention("input_scale", "scaled", MULTIPLY, 448, "input", "It multiplies too: amax / 448 " + _INPUT),
 )
-# Layouts without a scale of the whole tensor, for the page
-INSIDE = {
-    "gpt-oss": "weight = code x 2^(scale - 127): one E8M0 byte for 32 weights in _scales, and no scale of the whole tensor.",
-    "deepseek": "weight = code x weight_scale_inv, one F32 for 128 x 128 weights: in spite of its name it is multiplied with.",
+_GROUPS = {
     "gptq": "weight = (code - zero point) x scale, for each group along the inputs.",
     "awq": "weight = (code - zero point) x scale, for each group along the inputs.",
     "bitsandbytes": "weight = table[code] x absmax, one absmax for each block; often quantized once more (nested).",
+    "mlx": "weight = code x scale + bias, for each group along the inputs.",
 }
+
+
+def inside(weight: Weight) -> str | None:
+    """How a weight without a scale of its own for the whole tensor is decoded; None for the others."""
+    if weight.layout == "gguf":
+        if not weight.block or weight.format == "NVFP4":
+            return None
+        size, block = ggml.BYTES[weight.format], ggml.BLOCK[weight.format]
+        return f"{weight.format}: {size} bytes hold {block} weights and their scales, {8 * size / block:.4g} bits each."
+    if weight.format in ("MXFP4", "MXFP6", "MXFP8"):
+        return (f"{weight.format}: weight = code x 2^(scale - 127), one E8M0 byte for 32 weights and no scale of the whole "
+                f"tensor.")
+    if "x" in weight.block:
+        odd = "_inv, which in spite of its name is multiplied with" if weight.layout == "deepseek" else ""
+        return f"{weight.format}: weight = code x weight_scale{odd}: one F32 for {weight.block} weights."
+    if weight.layout in _GROUPS:
+        return f"{weight.format}: {_GROUPS[weight.layout]}"
+    if weight.block == "channel":
+        return f"{weight.format}: weight = code x weight_scale, one for each row (output channel)."
+    if weight.format.startswith("INT") and weight.block.isdigit():
+        return f"{weight.format}: weight = code x weight_scale, one for {weight.block} weights of a row."
+    return None
 
 
 def convention(weight: Weight, role: str) -> Convention | None:
     layout = "scaled" if weight.format == "FP8" else weight.layout
     if weight.format not in ("NVFP4", "FP8"):
         return None
+    if (role, layout) == ("weight_scale", "scaled") and weight.block not in ("tensor", "expert"):
+        return None
     return next((c for c in CONVENTIONS if (c.role, c.layout) == (role, layout)), None)
 
 
 def role_of(tensor: TensorInfo) -> str:
     """The part of a name that says which scale it is."""
-    last = tensor.name.rpartition(".")[2]
+    return _role(tensor.name.rpartition(".")[2][-64:])
+
+
+@lru_cache(maxsize=1000)
+def _role(last: str) -> str:
     found = re.search(r"(weight_scale_2|weight_global_scale|input_global_scale|input_scale|weight_scale)\Z", last)
     return found[1] if found else ("weight_scale" if last == "scale" else last)
 
@@ -77,7 +103,7 @@ def role_of(tensor: TensorInfo) -> str:
 def small(tensor: TensorInfo) -> bool:
     """Is this a scale of a whole tensor (or of each expert), or the shape of one, that is read and shown?"""
     last = role_of(tensor)
-    if last in ("weight_scale_2", "weight_global_scale", "input_scale", "input_global_scale", "k_scale", "v_scale", "kv_scale"):
+    if last in _READ:
         return 0 < tensor.bytes <= SMALL
     if last in ("weight_scale", "weight_shape"):
         return 0 < tensor.bytes <= 64
@@ -125,21 +151,26 @@ def _summed(how: Convention, seen: list[tuple[float, str]]) -> Scale:
     amax = how.amax * value if how.rule == MULTIPLY else how.amax / value
     layout = how.layout if how.layout != "scaled" else "fp8"
     return Scale(layout, how.role, how.rule, how.what, len(seen), min(usable)[0], max(usable)[0], name, value, amax,
-                 how.text.format(value=f"{value:.4g}", amax=f"{amax:.4g}"))
+                 how.text.format(value=plain(value), amax=plain(amax)))
+
+
+def plain(x: float) -> str:
+    """Four figures, never as a power of ten for large numbers."""
+    return f"{x:,.0f}" if 1000 <= abs(x) < 1e15 else f"{x:.4g}"
 
 
 def _judge(how: Convention, value: float, tensor: TensorInfo, warnings: _Collected) -> None:
     name = tensor.name
     if not math.isfinite(value) or value <= 0:
-        word = "not a number" if math.isnan(value) else "infinite" if math.isinf(value) else "zero" if value == 0 else "negative"
+        word = "not a number" if math.isnan(value) else "infinite" if math.isinf(value) else "zero" if not value else "negative"
         code = "bad-weight-scale" if how.what == "weight" else "bad-input-scale"
         warnings.add(code, name, f"is {word}: the layer computes nonsense with it")
     elif how.what == "weight" and how.amax == FULL and (value > 1) == (how.rule == MULTIPLY) and value != 1:
         # amax of a weight is seldom above 10 and was never seen near 2688
         other = "2688 / amax, the inverse" if how.rule == MULTIPLY else "amax / 2688, the inverse"
-        warnings.add("scale-convention", name, f"is {value:.4g}, which would be a largest weight of "
-                     f"{how.amax * value if how.rule == MULTIPLY else how.amax / value:.3g}: it looks like {other} of what its "
-                     f"name stands for")
+        amax = how.amax * value if how.rule == MULTIPLY else how.amax / value
+        warnings.add("scale-convention", name, f"is {value:.4g}, which would be a largest weight of {amax:.3g}: it looks "
+                     f"like {other} of what its name stands for")
 
 
 def _problem(weight: Weight, warnings: _Collected) -> None:
@@ -168,9 +199,10 @@ class _Collected:
 
 # Layers that an engine computes in one multiplication: they must share one tensor scale
 _FUSED = (
-    (re.compile(r"(.*self_attn|.*attention|.*attn)\.(?:q|k|v)_proj\Z", re.S), "q, k and v"),
-    (re.compile(r"(.*)\.(?:gate|up)_proj\Z", re.S), "gate and up"), (re.compile(r"(.*)\.(?:w1|w3)\Z", re.S), "w1 and w3"),
-    (re.compile(r"(blk\.\d+)\.attn_[qkv]\Z", re.S), "q, k and v"),
+    (re.compile(r"(.*self_attn|.*attention|.*attn)\.(?:q|k|v)_proj\Z", re.DOTALL), "q, k and v"),
+    (re.compile(r"(.*)\.(?:gate|up)_proj\Z", re.DOTALL), "gate and up"),
+    (re.compile(r"(.*)\.(?:w1|w3)\Z", re.DOTALL), "w1 and w3"),
+    (re.compile(r"(blk\.\d+)\.attn_[qkv]\Z", re.DOTALL), "q, k and v"),
 )
 
 
@@ -190,5 +222,6 @@ def fused(weights: list[Weight], values: dict[str, tuple]) -> list[tuple[str, st
     where, what, seen = odd[0]
     ratio = max(seen) / min(seen) if min(seen) > 0 else math.inf
     more = f" (and {len(odd) - 1:,} more groups)" if len(odd) > 1 else ""
-    return [("fused-scales", f"{what} of {show(where)} have different tensor scales (up to {ratio:.3g} times){more}: vLLM runs "
-                             f"them as one, takes the largest of the numbers for all, and decodes the others wrongly.")]
+    return [("fused-scales", (
+        f"{what} of {show(where)} have different tensor scales (up to {ratio:.3g} times){more}: vLLM runs them as one, "
+        f"takes one of the numbers for all, and decodes the others wrongly."))]

@@ -9,6 +9,8 @@ import os
 import re
 import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +29,7 @@ _MAGIC = (
     (b"tjgg", "a GGML file from before GGUF"), (b"ggjt", "a GGML file from before GGUF"), (b"\x89PNG", "a picture"),
 )
 # torch.save before 1.6, then the opcodes with which a pickle of protocol 0 or 1 starts
-_PICKLE = re.compile(rb"\x80[\x02-\x05][\x00-\xff]*|c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n|\((?:dp|lp|i[\w.]+\n|c[\w.]+\n)|\}q\x00|\]q\x00")
+_PICKLE = re.compile(rb"\x80[\x02-\x05]|c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n|\((?:dp|lp|i[\w.]+\n|c[\w.]+\n)|[}\]]q\x00")
 _LFS = b"version https://git-lfs.github.com/spec"
 
 
@@ -48,21 +50,22 @@ def damaged(path: Path, why: str) -> UserError:
     return refuse(path, f"is damaged: {why}; fetch or export it again.")
 
 
-def open_file(path: Path) -> tuple[BinaryIO, int]:
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """(the file, its size in bytes); only a regular file is opened, and a FIFO is never waited for."""
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except (OSError, ValueError) as e:
-        raise refuse(path, f"can't be read: {getattr(e, 'strerror', None) or e}.") from None
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
-            raise refuse(path, f"is {what} and not a file: it isn't read.")
-        return os.fdopen(fd, "rb"), status.st_size
-    except BaseException:
-        os.close(fd)
-        raise
+        fd = os.open(path, os.O_RDONLY | sum(getattr(os, f, 0) for f in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")))
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
+                raise refuse(path, f"is {what} and not a file: it isn't read.")
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                yield file, status.st_size
+        finally:
+            os.close(fd)
+    except OSError as e:                     # no right to, a loop of links, a disk that fails
+        raise refuse(path, f"can't be read: {e.strerror or e}.") from None
 
 
 def container(path: Path, head: bytes, size: int) -> str:
@@ -99,7 +102,7 @@ def _what_else(path: Path, head: bytes, size: int) -> str:
     if path.name.endswith(UNFINISHED):
         return "is an unfinished download: fetch it again."
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if text[:1] == b"<" and re.match(rb"<(!doctype|html|head|body|\?xml)", text, re.I):
+    if text[:1] == b"<" and re.match(rb"<(!doctype|html|head|body|\?xml)", text, re.IGNORECASE):
         return "is a web page saved under a checkpoint's name (an error, or a log-in page): download the file again."
     if not head.strip(b"\0"):
         return "begins with zeros: its download isn't finished."

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gb10.errors import UserError, WorkFailed
+from gb10.quantize.inside.header import TensorInfo
 from gb10.quantize.stream import layout as layouts
 from gb10.quantize.stream.encode import Encoder, Files
 from gb10.quantize.stream.journal import Journal, partial, recover
@@ -21,6 +22,8 @@ from gb10.quantize.stream.layout import Layout
 from gb10.quantize.stream.plan import Plan, make_plan, quantization, quantization_config
 from gb10.quantize.stream.source import Source, read_source
 
+Progress = Callable[[int, int], None]  # (bytes of the source that are done, all of them), from any thread
+Work = Callable[["Job", Journal, Progress | None], list[str]]      # returns the names of weights that are all zero
 SPARE_DISK = 64 << 20                  # bytes left free
 _NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".py", ".pyc")
 _REWRITTEN = {"config.json", "hf_quant_config.json", "model.safetensors.index.json", "README.md"}   # a model card is of that model
@@ -72,13 +75,14 @@ def prepare(model: str | Path, *, ask: bool = True) -> Job:
 
 
 def stream(model: str | Path | Job, out: str | Path, *, force: bool = False, threads: int | None = None,
-           progress: Callable[[int, int], None] | None = None, durable: bool = False) -> Streamed:
+           progress: Progress | None = None, durable: bool = False, by: Work | None = None) -> Streamed:
     """Quantize a checkpoint folder to weight-only NVFP4, as ModelOpt's W4A16_NVFP4 export: same tensors, same bytes.
 
     out: a folder that isn't there yet; with force it may hold an earlier checkpoint, which is replaced at the end. Beside
     it lies `.NAME.partial` while the run lasts; after an interruption the same call goes on where that stopped.
     threads: one for each core if left out. progress(done, total) is called with bytes of the source, from any thread.
     durable: return only once the disk has everything (fsync); otherwise the system writes it out in its own time.
+    by: who does the work; the threads of this process if left out (cluster.py has another).
     Raises UserError for a wrong request (nothing is written), WorkFailed if the work can't be finished.
     """
     job = model if isinstance(model, Job) else prepare(model)
@@ -90,7 +94,7 @@ def stream(model: str | Path | Job, out: str | Path, *, force: bool = False, thr
         refuse_full_disk(job, out, journal)
         journal.start(job.layout.sizes, job.layout.headers)
         resumed = sum(job.source.tensors[n].bytes for i in journal.done for n in job.groups[i])
-        zero = _Work(job, journal, threads or cores(), progress).run()
+        zero = (by or Threads(threads or cores()))(job, journal, progress)
         write_beside(job, journal.folder)
         if durable:
             _sync(journal.folder)
@@ -113,73 +117,77 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Work:
-    """The groups of a job, shared out over threads; the first failure, or Ctrl-C, stops them all."""
+class Output:
+    """The files that grow, and how much of the source they hold by now."""
 
-    def __init__(self, job: Job, journal: Journal, threads: int, progress: Callable[[int, int], None] | None):
-        self.job, self.journal, self.threads, self.progress = job, journal, threads, progress
-        self.read = Files(job.source.folder)
-        self.written = Files(journal.folder, os.O_WRONLY)
-        self.total, self.done = job.read_bytes, 0
-        self.stopped = threading.Event()
-        self.lock = threading.Lock()
-        self.zero: list[str] = []
-        self._local = threading.local()
+    def __init__(self, job: Job, journal: Journal, progress: Progress | None):
+        self.job, self.journal, self.progress = job, journal, progress
+        self.todo = [i for i in range(len(job.groups)) if i not in journal.done]
+        self.quantized = frozenset(job.plan.quantized)
+        self.total = job.read_bytes
+        self.done = self.total - sum(self.bytes_of(i) for i in self.todo)
+        self.lock, self.files = threading.Lock(), Files(journal.folder, os.O_WRONLY)
+        self.count(0)
 
-    def run(self) -> list[str]:
-        todo = [i for i in range(len(self.job.groups)) if i not in self.journal.done]
-        self.done = self.total - sum(self.job.source.tensors[n].bytes for i in todo for n in self.job.groups[i])
-        if self.progress:
-            self.progress(self.done, self.total)
-        try:
-            with ThreadPoolExecutor(self.threads, "gb10-stream") as pool:
-                futures = [pool.submit(self._one, i) for i in todo]
-                try:
-                    for future in futures:
-                        future.result()
-                except BaseException:
-                    self.stopped.set()
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise
-        finally:
-            self.read.close()
-            self.written.close()
-        return sorted(self.zero)
+    def infos(self, i: int) -> list[TensorInfo]:
+        return [self.job.source.tensors[name] for name in self.job.groups[i]]
 
-    def _one(self, i: int) -> None:
-        if not hasattr(self._local, "encoder"):
-            self._local.encoder = Encoder(self.read, self._count, self._stop)
-        encoder, plan = self._local.encoder, self.job.plan
-        group = [self.job.source.tensors[name] for name in self.job.groups[i]]
-        if group[0].name in self._quantized:
-            self.zero += encoder.group(group, self._write)
-        else:
-            encoder.copy(group[0], self._write, plan.cast.get(group[0].name))
-        self.journal.note(i)
+    def bytes_of(self, i: int) -> int:
+        return sum(info.bytes for info in self.infos(i))
 
-    @property
-    def _quantized(self) -> frozenset[str]:
-        if not hasattr(self, "_names"):
-            self._names = frozenset(self.job.plan.quantized)
-        return self._names
-
-    def _write(self, name: str, at: int, data: memoryview) -> None:
+    def write(self, name: str, at: int, data: memoryview) -> None:
         place = self.job.layout.places[name]
-        fd, position = self.written(partial(place.file)), place.offset + at
+        fd, position = self.files(partial(place.file)), place.offset + at
         while data:
             n = os.pwrite(fd, data, position)
             data, position = data[n:], position + n
 
-    def _count(self, n: int) -> None:
+    def count(self, n: int) -> None:
         with self.lock:
             self.done += n
             done = self.done
         if self.progress:
             self.progress(done, self.total)
 
-    def _stop(self) -> None:
-        if self.stopped.is_set():
-            raise WorkFailed("stopped.")
+
+class Threads:
+    """The groups of a job, shared out over threads; the first failure, or Ctrl-C, stops them all."""
+
+    def __init__(self, threads: int):
+        self.threads = threads
+
+    def __call__(self, job: Job, journal: Journal, progress: Progress | None) -> list[str]:
+        out, source, stopped, zero = Output(job, journal, progress), Files(job.source.folder), threading.Event(), []
+        mine = threading.local()
+
+        def stop() -> None:
+            if stopped.is_set():
+                raise WorkFailed("stopped.")
+
+        def one(i: int) -> None:
+            if not hasattr(mine, "encoder"):
+                mine.encoder = Encoder(source, out.count, stop)
+            infos = out.infos(i)
+            if infos[0].name in out.quantized:
+                zero.extend(mine.encoder.group(infos, out.write))
+            else:
+                mine.encoder.copy(infos[0], out.write, job.plan.cast.get(infos[0].name))
+            journal.note(i)
+
+        try:
+            with ThreadPoolExecutor(self.threads, "gb10-stream") as pool:
+                futures = [pool.submit(one, i) for i in out.todo]
+                try:
+                    for future in futures:
+                        future.result()
+                except BaseException:
+                    stopped.set()
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    raise
+        finally:
+            source.close()
+            out.files.close()
+        return sorted(zero)
 
 
 # ---------------------------------------------------------------- before and after

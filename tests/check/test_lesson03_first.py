@@ -1,11 +1,11 @@
-"""Every checker of lesson 03 with the untouched stub, the solution, each plausible mistake, NaN and an exception."""
+"""Every checker of lesson 03, notebook 1, with the untouched stub, the solution, each plausible mistake, NaN and an exception."""
 
 import math
 
 import pytest
 
 from gb10 import notebooks
-from gb10.check import lesson03
+from gb10.check.lesson03 import first as lesson03
 from gb10.check.verdict import CORRECT, NOT_ATTEMPTED, NOT_YET
 from gb10.formats.elements import E2M1
 
