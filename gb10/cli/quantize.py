@@ -48,20 +48,20 @@ def add_arguments(parser) -> None:
 
 def run(args) -> int:
     from gb10.errors import UserError
-    from gb10.quantize import recipes
+    from gb10.quantize import cookbook
 
     if args.list:
-        found = recipes.recipes()
+        found = cookbook.recipes()
         print(json.dumps({name: _plain(r) for name, r in found.items()}) if args.json else listing(found))
         return 0
     if args.model is None or args.out is None:
         raise UserError("which model, and where to? './course quantize MODEL OUT' for instance; './course quantize --list' "
                         "shows the recipes.")
-    recipe = recipes.recipe(args.recipe)
+    recipe = cookbook.recipe(args.recipe)
     _refuse_numbers(args, recipe)
     model, out = find_model(args.model), Path(os.path.abspath(Path(args.out).expanduser()))
     if _streams(args, recipe):
-        from gb10.quantize.stream.modelopt import NotStreamable
+        from gb10.quantize.streaming.modelopt import NotStreamable
 
         try:
             return _stream(args, recipe, model, out)
@@ -78,7 +78,7 @@ def _streams(args, recipe) -> bool:
 
 def _refuse_numbers(args, recipe) -> None:
     from gb10.errors import UserError
-    from gb10.quantize.recipes import KV
+    from gb10.quantize.cookbook import KV
 
     for name, least in (("calib", 1), ("calib_tokens", 16), ("batch", 1), ("threads", 1)):
         value = getattr(args, name)
@@ -109,7 +109,7 @@ def find_model(name: str) -> Path:
 
 def _stream(args, recipe, model: Path, out: Path) -> int:
     from gb10.quantize.progress import Line, memory
-    from gb10.quantize.stream.run import prepare, refuse_out, stream
+    from gb10.quantize.streaming.run import prepare, refuse_out, stream
 
     job = prepare(model)
     if args.dry_run:
@@ -118,7 +118,7 @@ def _stream(args, recipe, model: Path, out: Path) -> int:
     line = Line("quantizing", quiet=args.json)
     try:
         if args.ray:
-            from gb10.quantize.stream.cluster import stream_on_ray
+            from gb10.quantize.streaming.cluster import stream_on_ray
 
             made = stream_on_ray(job, out, address=args.ray, force=args.force, progress=line.update, durable=args.durable)
         else:
@@ -165,8 +165,8 @@ def _whole(args, recipe, model: Path, out: Path) -> int:
     from gb10.quantize import whole
     from gb10.quantize.calibration import read_text
     from gb10.quantize.progress import Line, memory
-    from gb10.quantize.stream.run import refuse_out
-    from gb10.quantize.stream.source import read_source
+    from gb10.quantize.streaming.run import refuse_out
+    from gb10.quantize.streaming.source import read_source
 
     text = read_text(args.calib_data or paths.PICO.parent / "calibration.txt") if recipe.calibrates else ""
     if args.dry_run:

@@ -10,34 +10,33 @@
     quantize.compare(reference, model, token_ids)      # loss, KL and agreement, with paired intervals
     quantize.sensitivity(model, token_ids)             # which layers hurt
 
-Names are resolved when first used: `import gb10.quantize` pulls in neither torch nor ModelOpt.
+Names are resolved when first used: `import gb10.quantize` pulls in neither torch nor ModelOpt. (No module here has the
+name of a function: it would take its place in the package once it is imported.)
 """
 
 from importlib import import_module
 
 _HOME = {
-    "recipes": "recipes", "recipe": "recipes", "Recipe": "recipes",
-    "quantize": "recipe", "nvfp4_config": "recipe", "calibration_batches": "recipe",
-    "is_quantized": "recipe",
+    "recipes": "cookbook", "recipe": "cookbook", "Recipe": "cookbook",
+    "quantize": "quantizing", "nvfp4_config": "quantizing", "calibration_batches": "quantizing",
+    "is_quantized": "quantizing",
     "export": "write",
-    "stream": "stream.run",
+    "stream": "streaming.run",
     "inspect_tensors": "checkpoint", "TensorInfo": "checkpoint", "read_tensor": "checkpoint",
-    "inspect": "inside", "Report": "inside",
+    "inspect": "inside.report", "Report": "inside.report",
     "loss": "heldout", "Loss": "heldout", "score": "heldout",
-    "compare": "compare", "compare_many": "compare", "Comparison": "comparison", "Interval": "bootstrap",
+    "compare": "comparing", "compare_many": "comparing", "Comparison": "comparison", "Interval": "bootstrap",
     "ratio_interval": "bootstrap",
-    "layer_errors": "layers", "sensitivity": "sensitivity",
-    "auto_quantize": "algorithms", "refusals": "algorithms",
-    "register": "backend",
+    "layer_errors": "layers", "sensitivity": "leave_out",
+    "auto_quantize": "algorithms", "Mixed": "algorithms", "refusals": "algorithms", "Refusal": "algorithms",
+    "register": "backend", "on_cpu": "backend",
 }
 
 
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"gb10.quantize has no {name!r}; it has: {', '.join(sorted(_HOME))}")
-    found = getattr(import_module(f"gb10.quantize.{_HOME[name]}"), name)
-    globals()[name] = found              # a sub-module of that name would otherwise take its place once it is imported
-    return found
+    return getattr(import_module(f"gb10.quantize.{_HOME[name]}"), name)
 
 
 def __dir__():

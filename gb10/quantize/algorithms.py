@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from gb10.errors import UserError, WorkFailed
-from gb10.quantize import checks, recipes
-from gb10.quantize.recipe import is_quantized, modelopt, quiet, share_scales
+from gb10.quantize import checks, cookbook
+from gb10.quantize.quantizing import is_quantized, modelopt, quiet, share_scales
 
 DATA = Path(__file__).with_name("algorithms.toml")
 METHODS = ("gradient", "kl_div")
@@ -67,7 +67,7 @@ def auto_quantize(model, batches: Iterable[torch.Tensor], *, bits: float, format
         raise UserError("this model is already quantized: load it anew to quantize it again.")
     if method not in METHODS:
         raise UserError(f"method is {' or '.join(METHODS)}, not {method!r}.")
-    chosen = [recipes.recipe(one) for one in formats]
+    chosen = [cookbook.recipe(one) for one in formats]
     batches = list(batches)
     if not batches:
         raise WorkFailed("the search needs calibration batches: give it some.")
@@ -96,7 +96,7 @@ def auto_quantize(model, batches: Iterable[torch.Tensor], *, bits: float, format
     return _mixed(state, chosen, configs, bits)
 
 
-def _refuse_bits(bits: float, chosen: list[recipes.Recipe]) -> None:
+def _refuse_bits(bits: float, chosen: list[cookbook.Recipe]) -> None:
     least = min(one.bits for one in chosen)
     if not least <= bits <= 16:
         raise UserError(f"bits={bits:g}: with {', '.join(one.name for one in chosen)} a weight costs between "
@@ -129,7 +129,7 @@ def _left_alone() -> list[str]:
     return [HEAD, *load_config("configs/auto_quantize/units/base_disabled_layers")]
 
 
-def _mixed(state: dict, chosen: list[recipes.Recipe], configs: list[dict], asked: float) -> Mixed:
+def _mixed(state: dict, chosen: list[cookbook.Recipe], configs: list[dict], asked: float) -> Mixed:
     from modelopt.torch.quantization.algorithms import QuantRecipe
 
     names = {QuantRecipe.get_auto_name_for_config(config) or f"CUSTOM_{i}": one.name

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from gb10 import machine
 from gb10.errors import UserError
-from gb10.quantize.recipes import Recipe
-from gb10.quantize.stream.journal import hidden, locked, put_in_place
-from gb10.quantize.stream.run import refuse_out
-from gb10.quantize.stream.source import Source, read_source
+from gb10.quantize.cookbook import Recipe
+from gb10.quantize.streaming.journal import hidden, locked, put_in_place
+from gb10.quantize.streaming.run import refuse_out
+from gb10.quantize.streaming.source import Source, read_source
 
 LIBRARIES = 2.5e9                      # bytes that Python with torch, transformers and ModelOpt takes
 SHARD = 10e9                           # bytes that safetensors copies while it writes one file
@@ -86,7 +86,7 @@ def quantize_whole(model: str | Path, out: str | Path, recipe: Recipe, *, kv: st
     progress(what, done, total): "load", "calibrate" in batches, "write". Raises UserError for a wrong request.
     """
     from gb10.quantize.calibration import Ranges, samples
-    from gb10.quantize.recipe import quantize
+    from gb10.quantize.quantizing import quantize
     from gb10.quantize.write import export
 
     started = time.perf_counter()

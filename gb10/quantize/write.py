@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gb10.errors import UserError, WorkFailed
 from gb10.quantize.checkpoint import is_checkpoint
-from gb10.quantize.recipe import is_quantized
+from gb10.quantize.quantizing import is_quantized
 
 
 def export(model, tokenizer, folder: str | Path, *, keep: bool = True) -> Path:

@@ -56,12 +56,12 @@ def test_what_is_not_finite_shows(kind, value):
 
 
 def test_it_waits_for_no_torch():
-    code = "import sys, gb10.formats.kernels.plain, gb10.quantize.stream.run; assert 'torch' not in sys.modules"
+    code = "import sys, gb10.formats.kernels.plain, gb10.quantize.streaming.run; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_formats_still_import_by_name():
-    import gb10.formats as formats
+    from gb10 import formats
 
     assert formats.NVFP4 is NVFP4 and formats.FORMATS["NVFP4"] is NVFP4 and "FP8" in dir(formats)
     with pytest.raises(AttributeError, match="NVFP4"):

@@ -9,7 +9,7 @@ from gb10 import quantize
 from gb10.errors import UserError, WorkFailed
 from gb10.formats import NVFP4
 from gb10.formats.elements import E2M1_BOUNDS
-from gb10.quantize import recipes
+from gb10.quantize import cookbook
 from gb10.quantize.algorithms import Mixed, auto_quantize, refusals
 
 FOLDERS = ("configs/ptq/presets/model", "configs/ptq/presets/kv", "general/ptq")
@@ -26,9 +26,9 @@ def presets():
 
 
 def config_of(preset):
-    config = recipes.load(preset)
+    config = cookbook.load(preset)
     if "/kv/" in preset:                          # a KV preset goes on top of another
-        config["quant_cfg"] = recipes.load("configs/ptq/presets/model/nvfp4")["quant_cfg"] + config["quant_cfg"]
+        config["quant_cfg"] = cookbook.load("configs/ptq/presets/model/nvfp4")["quant_cfg"] + config["quant_cfg"]
         config["algorithm"] = "max"
     if isinstance(config["algorithm"], dict) and isinstance(config["algorithm"].get("layerwise"), dict):
         config["algorithm"]["layerwise"].pop("checkpoint_dir", None)
@@ -91,8 +91,8 @@ def test_modelopts_search_runs(name, batches, tmp_path):
     found = auto_quantize(m, batches[:2], bits=bits, formats=formats, method=method)
     assert isinstance(found, Mixed) and set(found.layers.values()) <= {*formats, "bf16"}
     assert found.layers.pop("lm_head", "bf16") == "bf16" and len(found.layers) == 7
-    assert min(recipes.recipe(f).bits for f in formats) <= found.bits <= bits
-    cost = sum(m.get_submodule(n).weight.numel() * (16 if f == "bf16" else recipes.recipe(f).bits)
+    assert min(cookbook.recipe(f).bits for f in formats) <= found.bits <= bits
+    cost = sum(m.get_submodule(n).weight.numel() * (16 if f == "bf16" else cookbook.recipe(f).bits)
                for n, f in found.layers.items())
     assert found.bits == pytest.approx(cost / sum(m.get_submodule(n).weight.numel() for n in found.layers))
     assert torch.isfinite(m(input_ids=batches[0]).logits).all()

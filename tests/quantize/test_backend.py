@@ -7,7 +7,7 @@ import torch
 
 from gb10.quantize import backend
 from gb10.quantize.backend import nvfp4
-from gb10.quantize.recipe import nvfp4_config
+from gb10.quantize.quantizing import nvfp4_config
 
 
 def quantizer(role, amax=None, block=16, **more):

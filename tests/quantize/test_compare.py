@@ -11,7 +11,7 @@ import torch
 from gb10 import quantize
 from gb10.errors import UserError, WorkFailed
 from gb10.quantize import heldout, logits
-from gb10.quantize.compare import compare, compare_many
+from gb10.quantize.comparing import compare, compare_many
 from gb10.quantize.comparison import Comparison
 
 IDS = torch.randint(0, 256, (330,), generator=torch.Generator().manual_seed(4))

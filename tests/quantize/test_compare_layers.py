@@ -7,9 +7,9 @@ import torch
 
 from gb10 import quantize
 from gb10.errors import UserError
-from gb10.quantize.compare import compare
+from gb10.quantize.comparing import compare
 from gb10.quantize.layers import decoder_layers, layer_errors
-from gb10.quantize.sensitivity import sensitivity
+from gb10.quantize.leave_out import sensitivity
 
 IDS = torch.randint(0, 256, (200,), generator=torch.Generator().manual_seed(4))
 

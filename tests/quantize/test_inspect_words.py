@@ -173,6 +173,15 @@ def test_patterns_that_could_run_for_ever_are_not_run(evil):
     assert time.perf_counter() - start < 0.5
 
 
+def test_patience_ends(monkeypatch):
+    """Out of time, the answer is not known, and then no warning is made of it."""
+    from gb10.quantize.inside import declared
+
+    asks = Ignored(["*.gate", "lm_head"])
+    monkeypatch.setattr(declared, "PATIENCE", -1)
+    assert asks("model.layers.0.mlp.gate") is None and asks("lm_head") is True
+
+
 # ---------------------------------------------------------------- what stayed, and the KV cache
 
 def test_what_stayed_and_what_it_costs(tmp_path):

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from gb10.errors import UserError, WorkFailed
-from gb10.quantize import recipes
+from gb10.quantize import cookbook
 from gb10.quantize.checkpoint import inspect_tensors
-from gb10.quantize.recipe import is_quantized, quantize
+from gb10.quantize.quantizing import is_quantized, quantize
 from gb10.quantize.write import export
 
 # LINEAR_ALGOS of vllm/model_executor/layers/quantization/modelopt.py, vLLM 0.32.0, and MIXED_PRECISION
 VLLM = {"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4", "W4A16_NVFP4", "MXFP8", "MIXED_PRECISION"}
-ALL = recipes.recipes()
+ALL = cookbook.recipes()
 # bits of an element, and of a block's scale divided by its size
 BITS = {"NVFP4": 4 + 8 / 16, "NVFP4 (blocks of 32)": 4 + 8 / 32, "FP8": 8, "MXFP8": 8 + 8 / 32, "MXFP6": 6 + 8 / 32,
         "MXFP4": 4 + 8 / 32, "INT8": 8, "INT4": 4 + 16 / 128}
@@ -80,7 +80,7 @@ def test_bits_follow_from_the_format():
 @pytest.mark.parametrize("name", ALL)
 def test_the_config_is_modelopts_preset_and_no_copy_of_it(name):
     recipe = ALL[name]
-    preset, config = recipes.load(recipe.preset), recipe.config()
+    preset, config = cookbook.load(recipe.preset), recipe.config()
     entries = config["quant_cfg"][:len(preset["quant_cfg"])]
 
     def bare(cfg):
@@ -93,7 +93,7 @@ def test_the_config_is_modelopts_preset_and_no_copy_of_it(name):
     assert config["quant_cfg"][len(entries):] == recipe.add
     algorithm = config["algorithm"]
     assert (algorithm["method"] if isinstance(algorithm, dict) else algorithm or "none") == recipe.algorithm
-    assert "gb10_" not in str(recipes.load(recipe.preset)), "the preset itself was changed"
+    assert "gb10_" not in str(cookbook.load(recipe.preset)), "the preset itself was changed"
 
 
 def test_a_recipe_that_does_not_calibrate_looks_at_no_batch(wide, batches):
@@ -133,10 +133,10 @@ def test_a_kv_cache_that_does_not_exist():
 
 def test_a_wrong_name_gets_the_nearest():
     with pytest.raises(UserError, match="did you mean 'w4a16'"):
-        recipes.recipe("w4a61")
+        cookbook.recipe("w4a61")
     with pytest.raises(UserError, match="choose one of w4a16, "):
-        recipes.recipe("zzzzzzzz")
-    assert recipes.recipe(ALL["fp8"]) is ALL["fp8"]
+        cookbook.recipe("zzzzzzzz")
+    assert cookbook.recipe(ALL["fp8"]) is ALL["fp8"]
 
 
 def test_a_recipe_of_ones_own(wide, batches):
@@ -215,5 +215,5 @@ def test_an_own_config_needs_no_backend_named(wide, batches):
 def test_texts_are_there():
     for recipe in ALL.values():
         assert recipe.does.endswith(".") and recipe.when.endswith(".") and recipe.title and recipe.stays
-        assert recipe.source.startswith("https://github.com/NVIDIA/Model-Optimizer/") and recipe.kv_cache in recipes.KV
+        assert recipe.source.startswith("https://github.com/NVIDIA/Model-Optimizer/") and recipe.kv_cache in cookbook.KV
         assert not recipe.exports or recipe.quant_algo.upper() in VLLM

@@ -13,10 +13,10 @@ from gb10.errors import UserError, WorkFailed
 from gb10.formats import NVFP4
 from gb10.formats.kernels import plain
 from gb10.quantize.inside.header import read_header
-from gb10.quantize.stream import layout, modelopt, rules
-from gb10.quantize.stream.plan import make_plan
-from gb10.quantize.stream.run import prepare, stream
-from gb10.quantize.stream.source import read_source
+from gb10.quantize.streaming import layout, modelopt, rules
+from gb10.quantize.streaming.plan import make_plan
+from gb10.quantize.streaming.run import prepare, stream
+from gb10.quantize.streaming.source import read_source
 
 FILE = "model.safetensors"
 
@@ -110,7 +110,7 @@ def test_many_files_in_and_out(llama, llama_streamed, tmp_path, monkeypatch):
 
 
 def test_a_matrix_that_is_longer_than_what_is_kept_between_passes(llama, llama_streamed, tmp_path, monkeypatch):
-    from gb10.quantize.stream import encode
+    from gb10.quantize.streaming import encode
 
     monkeypatch.setattr(encode, "STRETCH", 48)
     monkeypatch.setattr(encode, "WINDOW", 4096)
@@ -299,7 +299,7 @@ def test_an_earlier_checkpoint_is_replaced_only_by_force(llama, tmp_path):
 
 
 def test_nothing_to_quantize_is_no_checkpoint(llama, monkeypatch, tmp_path):
-    from gb10.quantize.stream import plan as plans
+    from gb10.quantize.streaming import plan as plans
 
     found = make_plan(read_source(llama))
     monkeypatch.setattr(rules, "plan", lambda source: plans.Plan((), found.kept, (), found.excluded))

@@ -13,8 +13,8 @@ import architectures
 import pytest
 
 from gb10.errors import UserError, WorkFailed
-from gb10.quantize.stream import journal
-from gb10.quantize.stream.run import stream
+from gb10.quantize.streaming import journal
+from gb10.quantize.streaming.run import stream
 
 FILE = "model.safetensors"
 
@@ -33,7 +33,7 @@ def killed_after(steps, model, out, number=signal.SIGKILL):
     """Run the stream in a process that sends itself a signal after so many steps of progress; its exit code."""
     code = textwrap.dedent(f"""
         import os, sys
-        from gb10.quantize.stream.run import stream
+        from gb10.quantize.streaming.run import stream
         left = [{steps}]
         def progress(done, total):
             left[0] -= 1
@@ -200,7 +200,7 @@ def test_ctrl_c_on_the_command(model, want, tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.002)
         process.send_signal(signal.SIGINT)
-        printed, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=60)
         if process.returncode == 130:
             break
         subprocess.run(["rm", "-r", str(tmp_path / "out")], check=True)          # it was faster

@@ -11,8 +11,8 @@ import pytest
 from test_stream_interrupted import FILE, make_big
 
 from gb10.errors import UserError, WorkFailed
-from gb10.quantize.stream import cluster
-from gb10.quantize.stream.run import prepare, stream
+from gb10.quantize.streaming import cluster
+from gb10.quantize.streaming.run import prepare, stream
 
 ray = pytest.importorskip("ray", reason="Ray is an extra of its own")
 
@@ -160,7 +160,7 @@ def test_no_cluster_and_no_ray(model, tmp_path):
 
 
 def test_without_ray_uses_no_ray():
-    code = "import sys, gb10.cli.quantize, gb10.quantize.stream.run; assert 'ray' not in sys.modules"
+    code = "import sys, gb10.cli.quantize, gb10.quantize.streaming.run; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

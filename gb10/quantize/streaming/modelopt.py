@@ -14,8 +14,8 @@ import re
 import warnings
 
 from gb10.errors import UserError
-from gb10.quantize.stream.plan import ALGORITHM, Plan
-from gb10.quantize.stream.source import Source
+from gb10.quantize.streaming.plan import ALGORITHM, Plan
+from gb10.quantize.streaming.source import Source
 
 
 class NotStreamable(UserError):

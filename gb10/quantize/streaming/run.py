@@ -15,12 +15,12 @@ from pathlib import Path
 
 from gb10.errors import UserError, WorkFailed
 from gb10.quantize.inside.header import TensorInfo
-from gb10.quantize.stream import layout as layouts
-from gb10.quantize.stream.encode import Encoder, Files
-from gb10.quantize.stream.journal import Journal, partial, recover
-from gb10.quantize.stream.layout import Layout
-from gb10.quantize.stream.plan import Plan, make_plan, quantization, quantization_config
-from gb10.quantize.stream.source import Source, read_source
+from gb10.quantize.streaming import layout as layouts
+from gb10.quantize.streaming.encode import Encoder, Files
+from gb10.quantize.streaming.journal import Journal, partial, recover
+from gb10.quantize.streaming.layout import Layout
+from gb10.quantize.streaming.plan import Plan, make_plan, quantization, quantization_config
+from gb10.quantize.streaming.source import Source, read_source
 
 Progress = Callable[[int, int], None]  # (bytes of the source that are done, all of them), from any thread
 Work = Callable[["Job", Journal, Progress | None], list[str]]      # returns the names of weights that are all zero

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gb10.errors import UserError
 from gb10.formats.kernels.plain import BLOCK, KINDS
-from gb10.quantize.stream.source import Source
+from gb10.quantize.streaming.source import Source
 
 ALGORITHM = "W4A16_NVFP4"              # as ModelOpt names it in hf_quant_config.json
 
@@ -45,14 +45,14 @@ def make_plan(source: Source, *, ask: bool = True) -> Plan:
     Raises UserError for what can't be streamed: quantized already, an architecture that transformers doesn't know,
     weights that NVFP4 can't hold. ask=False: by rules or not at all (tests).
     """
-    from gb10.quantize.stream import rules
+    from gb10.quantize.streaming import rules
 
     _refuse_quantized(source)
     plan = rules.plan(source)
     if plan is None:
         if not ask:
             raise UserError(f"the rules don't know {source.config.get('model_type')!r}.")
-        from gb10.quantize.stream import modelopt
+        from gb10.quantize.streaming import modelopt
 
         plan = modelopt.plan(source)
     _check(source, plan)

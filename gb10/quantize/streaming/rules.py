@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from gb10.quantize.stream.plan import Plan
-from gb10.quantize.stream.source import Source
+from gb10.quantize.streaming.plan import Plan
+from gb10.quantize.streaming.source import Source
 
 KNOWN = frozenset({"llama", "mistral", "qwen2", "qwen3"})       # model_type in config.json
 FUSED = (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("self_attn.o_proj",),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import torch
 
 from gb10.errors import UserError, WorkFailed
-from gb10.quantize import checks, recipes
+from gb10.quantize import checks, cookbook
 from gb10.quantize.backend import on_cpu
 
 
@@ -20,7 +20,7 @@ def nvfp4_config() -> dict:
 
     Weights and activations of the linear layers become NVFP4; embeddings, lm_head and norms stay as they are.
     """
-    return recipes.recipe("nvfp4").config()
+    return cookbook.recipe("nvfp4").config()
 
 
 def calibration_batches(tokenizer, text: str, *, tokens: int = 8192, window: int = 256,
@@ -34,7 +34,7 @@ def calibration_batches(tokenizer, text: str, *, tokens: int = 8192, window: int
     return list(rows.split(batch))
 
 
-def quantize(model, batches: Iterable[torch.Tensor] = (), *, recipe: str | recipes.Recipe = "nvfp4",
+def quantize(model, batches: Iterable[torch.Tensor] = (), *, recipe: str | cookbook.Recipe = "nvfp4",
              kv: str | None = None, config: dict | None = None, progress: Callable[[int], None] | None = None):
     """Quantize `model` in place and return it: from now on it computes with the recipe's formats.
 
@@ -53,7 +53,7 @@ def quantize(model, batches: Iterable[torch.Tensor] = (), *, recipe: str | recip
         raise UserError("this model is already quantized: load it anew to quantize it again.")
     mtq = modelopt()
     if config is None:
-        chosen = recipes.recipe(recipe)
+        chosen = cookbook.recipe(recipe)
         config, calibrates = chosen.config(kv), chosen.calibrates
     else:
         config, calibrates = on_cpu(config), mtq.config.need_calibration(config)

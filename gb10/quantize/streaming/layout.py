@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from gb10.formats.kernels.plain import BLOCK
 from gb10.quantize.inside.header import BITS, TensorInfo, elements
-from gb10.quantize.stream.plan import Plan
-from gb10.quantize.stream.source import Source
+from gb10.quantize.streaming.plan import Plan
+from gb10.quantize.streaming.source import Source
 
 SHARD = 10 * 1000**3                   # bytes; as `export_hf_checkpoint` splits
 # The order of `Dtype` in the safetensors library, reversed: it sorts tensors by it, so that each is aligned

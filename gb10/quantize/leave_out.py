@@ -16,7 +16,7 @@ from functools import partial
 
 from gb10.errors import UserError
 from gb10.quantize.bootstrap import Interval
-from gb10.quantize.compare import compare_many
+from gb10.quantize.comparing import compare_many
 from gb10.quantize.comparison import Comparison
 from gb10.quantize.layers import decoder_layers
 from gb10.quantize.logits import Source
@@ -78,7 +78,7 @@ def sensitivity(model, ids, groups: Mapping[str, str | Iterable[str]] | Iterable
 
 def _switches(model) -> dict[str, object]:
     """Name -> quantizer, of all that are on."""
-    from gb10.quantize.recipe import modelopt
+    from gb10.quantize.quantizing import modelopt
 
     kind = modelopt().nn.TensorQuantizer
     on = {name: m for name, m in model.named_modules() if isinstance(m, kind) and m.is_enabled}

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from gb10.errors import CourseError, UserError, WorkFailed
 from gb10.quantize.inside.header import TensorInfo
-from gb10.quantize.stream.encode import Encoder, Files
-from gb10.quantize.stream.journal import Journal
-from gb10.quantize.stream.layout import parts
-from gb10.quantize.stream.run import Job, Output, Progress, Streamed, stream
+from gb10.quantize.streaming.encode import Encoder, Files
+from gb10.quantize.streaming.journal import Journal
+from gb10.quantize.streaming.layout import parts
+from gb10.quantize.streaming.run import Job, Output, Progress, Streamed, stream
 
 AHEAD = 2                              # tasks in flight for each core of the cluster
 RETRIES = 5                            # how often a group is tried anew when its worker or machine dies
