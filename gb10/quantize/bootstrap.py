@@ -9,7 +9,9 @@ draws) the plain percentile interval at 95 % held the truth 91 and 86 times in 1
 simulate it. One change keeps it finite where few windows differ at all (rare disagreements): half of the squared
 standard error over n is added to the squared error of each draw.
 
-What no bootstrap over these windows can see: a text that isn't like the text that you care about.
+It speaks for text like the windows that it was given. Neighbouring windows come from the same few documents: on pico's
+held-out text (182 windows, NVFP4 with and without activations) 16 neighbours held the mean KL of the whole text 73 to
+80 times in 100, 16 windows spread evenly over it each time. So spread them (`heldout.spread`).
 """
 
 from __future__ import annotations

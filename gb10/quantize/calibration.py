@@ -83,16 +83,16 @@ class Ranges:
     def _calibrators(self):
         for name, module in self.model.named_modules():
             calibrator = getattr(module, "_calibrator", None)
-            if calibrator is not None and getattr(calibrator, "_calib_amax", None) is not None:
+            if calibrator is not None and hasattr(calibrator, "_calib_amax"):
                 yield name, calibrator
 
     def _merge(self) -> None:
         import torch
 
         for name, calibrator in self._calibrators():
-            if name in self.saved:
-                now = calibrator._calib_amax
-                calibrator._calib_amax = torch.maximum(now, self.saved[name].to(now))
+            before, now = self.saved.get(name), calibrator._calib_amax
+            if before is not None:                   # now is None for an expert that has seen no token since
+                calibrator._calib_amax = before if now is None else torch.maximum(now, before.to(now))
         self.saved = {}
 
     def _read(self) -> tuple[int, dict]:
@@ -111,7 +111,7 @@ class Ranges:
         from safetensors.torch import save_file
 
         found = {name: calibrator._calib_amax.detach().cpu().contiguous().clone()
-                 for name, calibrator in self._calibrators()}
+                 for name, calibrator in self._calibrators() if calibrator._calib_amax is not None}
         beside = self.path.with_suffix(".new")
         save_file(found, beside, metadata={"identity": json.dumps(self.identity), "done": str(done)})
         os.replace(beside, self.path)

@@ -46,6 +46,9 @@ def compare_many(reference, candidates: Mapping[str, object], ids, *, window: in
                  progress: Callable[[int, int], None] | None = None) -> dict[str, Comparison]:
     """Compare each candidate with the reference on token ids [N], in windows of `window` predictions.
 
+    ids may also be windows that are cut already, [n, L + 1] as `spread` gives them: better than the first tokens of a
+    text, since an interval speaks only for text like the windows that were read.
+
     A candidate is a Hugging Face causal language model (quantized by ModelOpt or not), or a function without
     arguments that returns one, or that returns a context which gives one: such a candidate is made when its turn
     comes and let go afterwards. Candidates that are models are read together, so that the reference's logits are
@@ -80,7 +83,7 @@ def compare_many(reference, candidates: Mapping[str, object], ids, *, window: in
                 sums[k] = np.concatenate([part[k] for part in found])
             del sources
     tokens = np.concatenate([np.full(len(rows), rows.shape[1] - 1) for rows in groups])
-    text = hashlib.sha256(repr((window, torch.as_tensor(ids).flatten().tolist())).encode()).hexdigest()
+    text = hashlib.sha256(repr((window, torch.as_tensor(ids).tolist())).encode()).hexdigest()
     return {k: Comparison(k, tokens, *sums[k].T, text=text, n_bytes=n_bytes, seed=seed, draws=draws, level=level)
             for k in candidates}
 

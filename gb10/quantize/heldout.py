@@ -43,13 +43,32 @@ class Scores:
         return Loss(total / tokens, total / math.log(2) / n_bytes if n_bytes else None, tokens)
 
 
+def spread(token_ids, *, windows: int, window: int = 256) -> torch.Tensor:
+    """int64 [windows, window + 1]: windows taken at even distances from the whole of token_ids [N].
+
+    The first windows of a text are its first documents; what holds for them needn't hold for the rest. Give the result
+    to `loss`, `score`, `compare` in place of the ids. Raises ValueError where the text is too short.
+    """
+    ids = torch.as_tensor(token_ids, dtype=torch.long).flatten().cpu()
+    whole = (len(ids) - 1) // window
+    if not 1 <= windows <= whole:
+        raise ValueError(f"{windows} windows of {window} tokens asked for; this text of {len(ids):,} tokens has "
+                         f"{max(0, whole):,}")
+    # the middle one of each of `windows` equal parts
+    chosen = ((torch.arange(windows) + 0.5) * whole / windows).long()
+    return ids[: whole * window + 1].unfold(0, window + 1, window)[chosen].contiguous()
+
+
 def cut(token_ids, *, window: int, batch: int) -> list[torch.Tensor]:
     """token_ids [N] as int64 batches [B, L + 1] in the order of the text: L inputs and, one further, L targets each.
 
     Windows overlap by one token, so every token but the very first is a target exactly once. The last, shorter window
-    comes by itself: padding would need a mask and change nothing.
+    comes by itself: padding would need a mask and change nothing. token_ids [n, L + 1] are windows already (`spread`).
     """
-    ids = torch.as_tensor(token_ids, dtype=torch.long).flatten().cpu()
+    ids = torch.as_tensor(token_ids, dtype=torch.long).cpu()
+    if ids.ndim == 2 and ids.shape[1] > 1 and len(ids):
+        return list(ids.split(batch))
+    ids = ids.flatten()
     scored = len(ids) - 1
     if scored < 1:
         raise ValueError(f"a loss needs at least two tokens, got {len(ids)}")
@@ -62,6 +81,8 @@ def cut(token_ids, *, window: int, batch: int) -> list[torch.Tensor]:
 def score(model, token_ids, *, window: int = 256, batch: int = 8,
           progress: Callable[[int, int], None] | None = None) -> Scores:
     """Every token of token_ids [N] but the first, predicted with up to window - 1 tokens of context before it.
+
+    token_ids may also be windows [n, L + 1] that are cut already (`spread`); of each all but the first are scored.
 
     progress: called with (windows done, of). Memory beyond the model: some hundred MB, whatever the vocabulary.
     """
@@ -83,9 +104,9 @@ def score(model, token_ids, *, window: int = 256, batch: int = 8,
 
 
 def loss(model, token_ids, *, n_bytes: int | None = None, window: int = 256, batch: int = 8) -> Loss:
-    """Score token_ids [N] in windows of `window` predictions; see `score`.
+    """Score token_ids [N], or windows [n, L + 1], in windows of `window` predictions; see `score`.
 
-    n_bytes: UTF-8 bytes of the scored text, token_ids[1:]; gives bits per byte = nats / ln 2 / n_bytes, which compares
+    n_bytes: UTF-8 bytes of the scored text, token_ids[1:] or that of each window; gives bits per byte = nats / ln 2 / n_bytes, which compares
     across tokenizers.
     """
     return score(model, token_ids, window=window, batch=batch).loss(n_bytes)

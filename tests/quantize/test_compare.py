@@ -198,6 +198,14 @@ def test_candidates_made_when_their_turn_comes(tiny, quantized, found):
     assert many["first"].kl == many["second"].kl == found.kl and many["copy"].kl.value == 0
 
 
+def test_windows_that_are_cut_already(tiny, quantized, found):
+    rows = heldout.spread(IDS, windows=20, window=16)             # all whole windows there are
+    got = compare(tiny, quantized, rows)
+    assert got.kl.value == pytest.approx(found.divergence[:20].sum() / 320, rel=1e-6)
+    with pytest.raises(UserError, match="same windows"):
+        got.against(compare(tiny, quantized, rows.flatten(), window=16))
+
+
 def test_pieces_change_nothing(tiny, quantized, found, monkeypatch):
     monkeypatch.setattr(logits, "PIECE", 8 * 3 * 256)
     got = compare(tiny, quantized, IDS, window=16)

@@ -66,6 +66,18 @@ def test_cut_keeps_the_order_and_every_target(length, window, shapes):
     assert [t for g in groups for row in g for t in row[1:].tolist()] == list(range(1, length))
 
 
+def test_spread_takes_windows_from_the_whole_text(tiny):
+    ids = torch.randint(0, 256, (1003,), generator=torch.Generator().manual_seed(1))
+    rows = heldout.spread(ids, windows=5, window=10)
+    assert rows.shape == (5, 11) and rows.tolist() == [ids[s:s + 11].tolist() for s in (100, 300, 500, 700, 900)]
+    assert torch.equal(heldout.spread(ids, windows=100, window=10), torch.cat(heldout.cut(ids[:1001], window=10, batch=8)))
+    each = [quantize.loss(tiny, row).nats_per_token for row in rows]
+    got = quantize.loss(tiny, rows, window=3, batch=2)
+    assert got.nats_per_token == pytest.approx(sum(each) / 5, rel=1e-3) and got.tokens == 50
+    with pytest.raises(ValueError, match="has 100"):
+        heldout.spread(ids, windows=101, window=10)
+
+
 def test_of_tied_tokens_the_lowest_id_counts(tiny):
     model = copy.deepcopy(tiny)
     torch.nn.init.zeros_(model.model.embed_tokens.weight)

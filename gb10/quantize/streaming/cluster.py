@@ -5,7 +5,8 @@ against samples of this machine's copy. Workers send back what they made, 28 % o
 it: no folder has to be shared for the output. A worker that dies has its group done again by another one.
 
 Two Sparks: `ray start --head --node-ip-address A` on one, `ray start --address A:6379` on the other, both from the course's
-environment; then `./course quantize MODEL OUT --ray` on the one that is to have the result.
+environment; then `./course quantize MODEL OUT --ray` on the one that is to have the result. Ray asks nobody for a
+password: start it in a network of your own, such as the cable between two Sparks.
 """
 
 from __future__ import annotations
@@ -156,9 +157,11 @@ def _connected(address: str):
     mine = not ray.is_initialized()
     if mine:
         _refuse_silence(address)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")        # nothing is sent to anybody
         try:
-            ray.init(address=None if address == "local" else address, include_dashboard=False, log_to_driver=False,
-                     logging_level="ERROR", ignore_reinit_error=True)
+            where = {"_node_ip_address": "127.0.0.1", "include_dashboard": False} if address == "local" else \
+                {"address": address}
+            ray.init(**where, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
         except (ConnectionError, ValueError, RuntimeError) as e:
             raise UserError(f"no Ray cluster answers at {address!r} ({' '.join(str(e).split())[:120]}): start one with "
                             f"'ray start --head', or use --ray local.") from None
