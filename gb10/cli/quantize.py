@@ -195,7 +195,7 @@ def _whole(args, recipe, model: Path, out: Path) -> int:
         line.end()
     found = {"out": str(made.folder), "recipe": recipe.name, "read_bytes": made.read_bytes,
              "written_bytes": made.written_bytes, "took_s": made.seconds, "batches": made.batches,
-             "resumed_batches": made.resumed_batches, "peak_rss_bytes": memory()[1]}
+             "resumed_batches": made.resumed_batches, "quant_algo": recipe.quant_algo, "peak_rss_bytes": memory()[1]}
     if args.json:
         print(json.dumps(found))
         return 0
@@ -203,6 +203,8 @@ def _whole(args, recipe, model: Path, out: Path) -> int:
     gone_on = f" ({made.resumed_batches} of {made.batches} batches by an earlier run)" if made.resumed_batches else ""
     print(f"{made.folder}: {recipe.title}{seen}{gone_on}; {_size(made.read_bytes)} became {_size(made.written_bytes)}")
     print(f"in {made.seconds:.1f} s; memory at most {memory()[1] / 1e9:.2f} GB")
+    if not recipe.exports:
+        print(f"vLLM's ModelOpt loader doesn't take {recipe.quant_algo}: other engines may.")
     return 0
 
 

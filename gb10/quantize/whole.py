@@ -13,6 +13,7 @@ from gb10 import machine
 from gb10.errors import UserError
 from gb10.quantize.cookbook import Recipe
 from gb10.quantize.streaming.journal import hidden, locked, put_in_place
+from gb10.quantize.streaming.plan import refuse_quantized
 from gb10.quantize.streaming.run import refuse_out
 from gb10.quantize.streaming.source import Source, read_source
 
@@ -58,7 +59,11 @@ def needs(source: Source, recipe: Recipe, here: machine.Machine | None = None) -
 
 
 def refuse(source: Source, recipe: Recipe, out: Path, here: machine.Machine | None = None) -> Needs:
-    """UserError, with the figures, for what wouldn't fit in memory or on the disk."""
+    """UserError for what has no checkpoint or is quantized already, and, with the figures, for what wouldn't fit."""
+    refuse_quantized(source)
+    if recipe.quant_algo is None:
+        raise UserError(f"recipe {recipe.name} can be measured in a notebook, but ModelOpt has no checkpoint format for it: "
+                        f"choose one that './course quantize --list' marks as a checkpoint.")
     found = needs(source, recipe, here)
     if not found.fits:
         spare = f", and {found.keep_free / 1e9:.0f} GB are left alone, since this machine wedges when memory runs out" \
@@ -91,20 +96,18 @@ def quantize_whole(model: str | Path, out: str | Path, recipe: Recipe, *, kv: st
 
     started = time.perf_counter()
     source, out = read_source(model), Path(os.path.abspath(out))
-    if not recipe.exports and recipe.quant_algo is None:
-        raise UserError(f"recipe {recipe.name} can be measured in a notebook, but ModelOpt has no checkpoint format for it: "
-                        f"choose one that './course quantize --list' marks as a checkpoint.")
     refuse_out(source.folder, out, force)
     refuse(source, recipe, out)
+    tokenizer = _tokenizer(source.folder, required=recipe.calibrates)
+    batches = samples(tokenizer, text, count, length, batch) if recipe.calibrates else []
     folder = hidden(out)
     lock = locked(folder)
     if lock is None:
         raise UserError(f"another run is writing {out}: wait for it, or name another folder.")
     try:
         progress("load", 0, 1)
-        tokenizer, loaded = _load(source.folder, tokenizer=recipe.calibrates)
+        loaded = _load(source.folder)
         progress("load", 1, 1)
-        batches = samples(tokenizer, text, count, length, batch) if recipe.calibrates else []
         identity = {"source": source.fingerprint, "recipe": recipe.name, "kv": kv}
         ranges = None
         if batches and recipe.algorithm == "max":
@@ -118,7 +121,7 @@ def quantize_whole(model: str | Path, out: str | Path, recipe: Recipe, *, kv: st
         quantize(loaded, ranges.left if ranges else batches, recipe=recipe, kv=kv, progress=seen)
         progress("write", 0, 1)
         _empty(folder)
-        export(loaded, _tokenizer(source.folder), folder / "checkpoint", keep=False)
+        export(loaded, tokenizer, folder / "checkpoint", keep=False)
         put_in_place(folder / "checkpoint", out)
         shutil.rmtree(folder)
         progress("write", 1, 1)
@@ -137,7 +140,7 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
-def _load(folder: Path, *, tokenizer: bool):
+def _load(folder: Path):
     import logging
 
     before = logging.root.manager.disable
@@ -156,7 +159,7 @@ def _load(folder: Path, *, tokenizer: bool):
         except (ValueError, KeyError, OSError, ImportError, RuntimeError) as e:
             raise UserError(f"transformers can't load {folder} ({' '.join(str(e).split())[:160] or type(e).__name__}); code "
                             f"that comes with a checkpoint isn't run.") from None
-        return (_tokenizer(folder, required=True) if tokenizer else None), model.eval()
+        return model.eval()
     finally:
         logging.disable(before)
 

@@ -47,7 +47,7 @@ def make_plan(source: Source, *, ask: bool = True) -> Plan:
     """
     from gb10.quantize.streaming import rules
 
-    _refuse_quantized(source)
+    refuse_quantized(source)
     plan = rules.plan(source)
     if plan is None:
         if not ask:
@@ -83,7 +83,8 @@ def producer() -> dict:
         return {"name": "modelopt", "version": "0.47.0"}
 
 
-def _refuse_quantized(source: Source) -> None:
+def refuse_quantized(source: Source) -> None:
+    """UserError for a checkpoint that isn't in 16 or 32 bits."""
     stated = source.config.get("quantization_config") or source.config.get("compression_config")
     if stated:
         how = stated.get("quant_method") or stated.get("quant_algo") if isinstance(stated, dict) else None
