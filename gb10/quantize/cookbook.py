@@ -49,11 +49,12 @@ class Recipe:
 
     @property
     def serves_on_cpu(self) -> bool:
-        """Whether vLLM 0.32.0 on a CPU, with the course's plugin, has a kernel for it: only for NVFP4 on both sides.
+        """Whether vLLM 0.32.0 on a CPU, with the course's plugin, has a kernel for it: for NVFP4 on both sides (emulated),
+        and for NVFP4 weights only (decoded when they are loaded).
 
-        W4A16, FP8 and MXFP8 checkpoints are read there, and then refused for want of a kernel.
+        FP8 and MXFP8 checkpoints are read there, and then refused for want of a kernel.
         """
-        return self.exports and self.quant_algo == "NVFP4"
+        return self.exports and self.quant_algo in ("NVFP4", "W4A16_NVFP4")
 
     @property
     def source(self) -> str:
