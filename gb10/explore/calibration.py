@@ -7,6 +7,9 @@ r > 448             CLIPPED  the scale saturates, and values beyond amax come ba
 2^-6 <= r <= 448    FULL     E4M3's normal numbers, three mantissa bits
 2^-10 < r < 2^-6    COARSE   its subnormals, in steps of 2^-9: the scale is up to twice what was wanted, or a third less
 r <= 2^-10          LOST     the scale rounds to zero, and the block with it
+
+ModelOpt's simulation divides a block whose scale rounded to zero by 1 instead, so it comes out better than it can be: in
+a file or an engine a scale of zero gives a block of zeros. `lose` makes up for that.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ LOW, HIGH = -12, 20                             # the explorer's range: factors 
 SWEPT = 1 << 17                                 # values of a tensor that a sweep looks at
 
 
-def wanted(block_amax: torch.Tensor, amax: float) -> torch.Tensor:
+def wanted(block_amax: torch.Tensor, amax: float | torch.Tensor) -> torch.Tensor:
     """r, the scales that blocks of these largest magnitudes want: block_amax / (6 g) with g = amax / 2688."""
     return block_amax * (E4M3_MAX / amax)
 
@@ -37,6 +40,13 @@ def wanted(block_amax: torch.Tensor, amax: float) -> torch.Tensor:
 def fate(r: float) -> str:
     """One of FATES for a wanted block scale r >= 0."""
     return CLIPPED if r > E4M3_MAX else FULL if r >= NORMAL else COARSE if r > VANISHES else LOST
+
+
+def lose(x: torch.Tensor, amax: float | torch.Tensor) -> torch.Tensor:
+    """x [..., K], K % 16 == 0, with zeros in the blocks that are LOST under this amax; other values as they are."""
+    blocks = x.unflatten(-1, (-1, BLOCK))
+    r = wanted(blocks.detach().abs().amax(-1, keepdim=True).float(), amax)
+    return torch.where(r > VANISHES, blocks, torch.zeros_like(blocks)).flatten(-2)
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ def through(x: torch.Tensor, amax: float, name: str = "NVFP4") -> torch.Tensor:
     """x through a format with a calibrated amax and back: "NVFP4" (dynamic block scales), or one static scale for the
     whole tensor in "FP8" (E4M3) or "INT8" (-127 to 127). KeyError for another name."""
     if name == "NVFP4":
-        return fake_quantize_activation(x, torch.tensor(amax))
+        return fake_quantize_activation(lose(x, amax), torch.tensor(amax))
     limit = {"FP8": E4M3_MAX, "INT8": 127.0}[name]
     scale = amax / limit
     y = (x / scale).clamp(-limit, limit)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from gb10.explore import figure
+from gb10.explore.calibration import lose
 
 DISTINCT = ("q_proj", "o_proj", "gate_proj", "down_proj")     # k and v read what q reads, up reads what gate reads
 
@@ -72,6 +73,19 @@ def put(model, ranges: Mapping[str, float], factor: float = 1.0):
         if quantizer is None:
             raise KeyError(f"{name} has no input quantizer in this model")
         quantizer.amax = torch.tensor(float(amax) * factor, device=model.device)
+    return model
+
+
+def as_an_engine(model):
+    """Have a model that ModelOpt quantized to NVFP4 lose the blocks whose scale rounds to zero, as engines do; returns it.
+
+    ModelOpt's simulation saves such blocks (see gb10.explore.calibration). They occur only under ranges that are
+    thousands of times too large. For modules with an input quantizer that is switched on now; layers of 16 n channels.
+    """
+    for module in model.modules():
+        quantizer = getattr(module, "input_quantizer", None)
+        if quantizer is not None and quantizer.is_enabled:
+            quantizer.register_forward_pre_hook(lambda q, args: (lose(args[0], q.amax), *args[1:]) if q.is_enabled else None)
     return model
 
 
