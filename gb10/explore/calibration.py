@@ -126,7 +126,7 @@ def draw(r: Reading, swept: Mapping[str, Sequence[float]]):
     right.plot([r.log2_factor], [r.snr], "o", color=figure.BLUE, markersize=8)
     right.axvline(0, color=figure.GREY, linewidth=1, linestyle="--")
     right.set(xlim=(LOW, HIGH), ylim=(0, None), xlabel="assumed amax / true amax, as a power of two", ylabel="SNR in dB")
-    right.legend(frameon=False, fontsize=9, loc="lower right")
+    right.legend(frameon=False, fontsize=9, loc="upper left")
     return fig
 
 

@@ -12,7 +12,8 @@ import torch
 
 from gb10.errors import UserError, WorkFailed
 from gb10.quantize import checks, cookbook
-from gb10.quantize.quantizing import is_quantized, modelopt, quiet, share_scales
+from gb10.quantize.library import modelopt, quiet
+from gb10.quantize.quantizing import is_quantized, share_scales
 
 DATA = Path(__file__).with_name("algorithms.toml")
 METHODS = ("gradient", "kl_div")

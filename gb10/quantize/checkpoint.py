@@ -17,7 +17,7 @@ __all__ = ["TensorInfo", "inspect_tensors", "is_checkpoint", "read_tensor"]
 
 def inspect_tensors(folder: str | Path) -> list[TensorInfo]:
     """Every tensor of a checkpoint folder, sorted by name. Raises UserError for what isn't one."""
-    rows = [row for path in _files(folder) for row in read_header(path).tensors]
+    rows = [row for path in weight_files(folder) for row in read_header(path).tensors]
     return sorted(rows, key=lambda row: row.name)
 
 
@@ -26,7 +26,7 @@ def read_tensor(folder: str | Path, name: str):
     from safetensors import safe_open
 
     names = []
-    for path in _files(folder):
+    for path in weight_files(folder):
         there = [row.name for row in read_header(path).tensors]
         if name in there:
             with safe_open(str(path), framework="pt") as file:
@@ -44,7 +44,8 @@ def is_checkpoint(folder: str | Path) -> bool:
     return (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
 
 
-def _files(folder: str | Path) -> list[Path]:
+def weight_files(folder: str | Path) -> list[Path]:
+    """The safetensors files of a checkpoint folder: those that its index names, where there is one."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: give the folder of a checkpoint.")

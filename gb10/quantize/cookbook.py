@@ -107,7 +107,7 @@ def recipe(name: str | Recipe) -> Recipe:
 
 def load(preset: str) -> dict[str, Any]:
     """ModelOpt's preset or recipe of that path within modelopt_recipes, by its own loader: a config as a dict."""
-    from gb10.quantize.quantizing import modelopt
+    from gb10.quantize.library import modelopt
 
     modelopt()
     from modelopt.torch.opt.config_loader import load_config

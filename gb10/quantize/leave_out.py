@@ -78,7 +78,7 @@ def sensitivity(model, ids, groups: Mapping[str, str | Iterable[str]] | Iterable
 
 def _switches(model) -> dict[str, object]:
     """Name -> quantizer, of all that are on."""
-    from gb10.quantize.quantizing import modelopt
+    from gb10.quantize.library import modelopt
 
     kind = modelopt().nn.TensorQuantizer
     on = {name: m for name, m in model.named_modules() if isinstance(m, kind) and m.is_enabled}

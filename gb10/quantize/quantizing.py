@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import sys
-import warnings
 from collections.abc import Callable, Iterable
 
 import torch
@@ -13,6 +11,7 @@ import torch
 from gb10.errors import UserError, WorkFailed
 from gb10.quantize import checks, cookbook
 from gb10.quantize.backend import on_cpu
+from gb10.quantize.library import modelopt, quiet
 
 
 def nvfp4_config() -> dict:
@@ -87,14 +86,6 @@ def is_quantized(model) -> bool:
     return any(quantizer.is_enabled for module in model.modules() for quantizer in _weight_quantizers(module))
 
 
-def modelopt():
-    """ModelOpt's quantization package; its import takes some seconds and warns about what only a GPU needs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import modelopt.torch.quantization as mtq
-    return mtq
-
-
 def _weight_quantizers(module) -> list:
     """A layer's weight quantizers: one, or one for each expert where the experts' weights are one tensor."""
     found = []
@@ -130,12 +121,3 @@ def share_scales(model) -> None:
     except NotImplementedError as error:         # a format without a checkpoint, such as MXFP6: nothing to share
         if "Unsupported quantizer" not in str(error):
             raise
-
-
-@contextlib.contextmanager
-def quiet():
-    """Without ModelOpt's warnings, prints and progress bars."""
-    nowhere = io.StringIO()
-    with (warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere)):
-        warnings.simplefilter("ignore")
-        yield

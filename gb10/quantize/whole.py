@@ -13,7 +13,7 @@ from gb10 import machine
 from gb10.errors import UserError
 from gb10.quantize.cookbook import Recipe
 from gb10.quantize.streaming.journal import hidden, locked, put_in_place
-from gb10.quantize.streaming.plan import refuse_quantized
+from gb10.quantize.streaming.planning import refuse_quantized
 from gb10.quantize.streaming.run import refuse_out
 from gb10.quantize.streaming.source import Source, read_source
 

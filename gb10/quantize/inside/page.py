@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from gb10.quantize.inside.kinds import TITLES
-from gb10.quantize.inside.report import Part, Report, Row
+from gb10.quantize.inside.rows import Part, Row
 from gb10.quantize.inside.scales import plain
 from gb10.quantize.inside.sniff import show
 
@@ -22,8 +22,8 @@ _INPUTS = {"": "A16", "FP4": "A4", "FP6": "A6", "FP8": "A8", "INT8": "A8", "INT4
 _WIDTHS = {"NVFP4": "W4", "MXFP4": "W4", "MXFP6": "W6", "FP8": "W8", "MXFP8": "W8", "INT8": "W8", "INT4": "W4"}
 
 
-def page(r: Report, colour: bool = False, tensors: bool = False) -> list[str]:
-    """The report as lines; with tensors a line for each weight instead of one for all layers."""
+def page(r, colour: bool = False, tensors: bool = False) -> list[str]:
+    """A Report as lines; with tensors a line for each weight instead of one for all layers."""
     kinds = {TITLES[k]: p for k, p in r.kinds.items()}
     out = [*_title(r), "", *_sums("format", r.formats), "", *_sums("part", kinds), ""]
     out += _each(r) if tensors else _table(r.rows)
@@ -58,7 +58,7 @@ def format_of(format_: str, activations: str) -> str:
     return f"{format_} {_WIDTHS[format_]}{_INPUTS.get(activations, 'A16')}" if format_ in _WIDTHS else format_
 
 
-def _title(r: Report) -> Iterator[str]:
+def _title(r) -> Iterator[str]:
     made = ", ".join(filter(None, (show(r.architecture), show(r.made_by))))
     name = os.path.basename(os.path.normpath(r.path)) or r.path
     yield f"{show(name, 60)}" + (f": {made}" if made else "")
@@ -87,7 +87,7 @@ def _table(rows: list[Row]) -> Iterator[str]:
         yield f"  … and {len(rest)} smaller kinds, {size(sum(r.sum.bytes for r in rest))} (--tensors lists all)"
 
 
-def _each(r: Report) -> Iterator[str]:
+def _each(r) -> Iterator[str]:
     yield from _head()
     for w in r.weights:
         part = Part(1, w.parameters, w.bytes, 0.0)
@@ -110,7 +110,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return f"[{', '.join(map(str, shape))}]"
 
 
-def _kept(r: Report) -> Iterator[str]:
+def _kept(r) -> Iterator[str]:
     total = sum(k.bytes for k in r.kept)
     yield f"Stayed in 16 or 32 bits: {size(total)}, {100 * total / (r.total.bytes or 1):.0f} % of the file"
     for k in r.kept[:KEPT]:
@@ -123,7 +123,7 @@ def _kept(r: Report) -> Iterator[str]:
         yield from _wrapped(f"{k.why}{cost}{reads}", "      ", "      ")
 
 
-def _scales(r: Report) -> Iterator[str]:
+def _scales(r) -> Iterator[str]:
     yield "Scales"
     for s in sorted(r.scales, key=lambda s: (s.what != "weight", s.layout, s.tensor)):
         yield f"  {s.tensor} ({s.count:,} numbers from {plain(s.low)} to {plain(s.high)}), of the {s.what}"

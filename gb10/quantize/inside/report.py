@@ -15,36 +15,10 @@ from gb10.quantize.inside.header import TensorInfo, read_small
 from gb10.quantize.inside.kept import NVFP4_BITS, Kept, kept
 from gb10.quantize.inside.kinds import LINEAR, TITLES, pattern_of
 from gb10.quantize.inside.layouts import SIXTEEN, Weight, weight_of
+from gb10.quantize.inside.page import page
 from gb10.quantize.inside.parts import grouped
+from gb10.quantize.inside.rows import Part, Row
 from gb10.quantize.inside.scales import Scale, fused, inside, scales, small
-
-
-@dataclass(frozen=True)
-class Part:
-    """Sums over some weights."""
-
-    weights: int
-    parameters: int
-    bytes: int
-    share: float                     # of all bytes of the checkpoint
-
-    @property
-    def bits(self) -> float:
-        return 8 * self.bytes / self.parameters if self.parameters else 0.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """Weights that differ only in the number of their layer or expert."""
-
-    pattern: str
-    kind: str
-    format: str
-    layout: str
-    shape: tuple[int, ...]
-    block: str
-    activations: str
-    sum: Part
 
 
 @dataclass(frozen=True)
@@ -92,8 +66,6 @@ class Report:
         return as_dict(self, tensors)
 
     def __str__(self) -> str:
-        from gb10.quantize.inside.page import page
-
         return "\n".join(page(self))
 
 

@@ -2,6 +2,7 @@
 
     source.py     the checkpoint to read: its headers, and where each tensor's bytes lie
     plan.py       which weights become NVFP4, which of them share a tensor scale, what stays, what is left out
+    planning.py   who makes it: rules.py or modelopt.py
     rules.py      the plan for a few common architectures, from the names alone
     modelopt.py   the plan for every other one, asked of ModelOpt itself on a model without weights
     layout.py     the files to write: header and places, known before the first weight is read

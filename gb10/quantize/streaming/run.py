@@ -19,7 +19,8 @@ from gb10.quantize.streaming import layout as layouts
 from gb10.quantize.streaming.encode import Encoder, Files
 from gb10.quantize.streaming.journal import Journal, partial, recover
 from gb10.quantize.streaming.layout import Layout
-from gb10.quantize.streaming.plan import Plan, make_plan, quantization, quantization_config
+from gb10.quantize.streaming.plan import Plan, quantization, quantization_config
+from gb10.quantize.streaming.planning import make_plan
 from gb10.quantize.streaming.source import Source, read_source
 
 Progress = Callable[[int, int], None]  # (bytes of the source that are done, all of them), from any thread
@@ -64,10 +65,10 @@ class Streamed:
         return (self.read_bytes - self.resumed_bytes) / self.seconds if self.seconds else 0.0
 
 
-def prepare(model: str | Path, *, ask: bool = True) -> Job:
+def prepare(model: str | Path) -> Job:
     """Read the headers of a checkpoint folder and plan. Raises UserError for what can't be streamed."""
     source = read_source(model)
-    plan = make_plan(source, ask=ask)
+    plan = make_plan(source)
     # The big ones first: the last threads then wait for small ones only.
     groups = sorted((*plan.groups, *((name,) for name in plan.kept)),
                     key=lambda g: -sum(source.tensors[n].bytes for n in g))

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gb10.errors import UserError
+from gb10.quantize.checkpoint import weight_files
 from gb10.quantize.inside import guard
 from gb10.quantize.inside.header import TensorInfo, read_header
-
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def read_source(folder: str | Path) -> Source:
         raise UserError(f"{folder} has no config.json: give the folder of a checkpoint, as it is on the hub.")
     config = guard.read_json(folder / "config.json")
     tensors, made = {}, hashlib.sha256(repr(sorted(config.items(), key=str)).encode())
-    for path in _files(folder):
+    for path in weight_files(folder):
         header = read_header(path)
         status = path.stat()
         made.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
@@ -46,28 +45,3 @@ def read_source(folder: str | Path) -> Source:
             tensors[t.name] = t
             made.update(f"{t.name} {t.dtype} {t.shape} {t.offset}".encode())
     return Source(folder, config, tensors, made.hexdigest())
-
-
-def _files(folder: Path) -> list[Path]:
-    """The weight files: those that the index names, where there is one, else all."""
-    if (folder / INDEX).is_file():
-        places = guard.read_json(folder / INDEX).get("weight_map")
-        if not isinstance(places, dict) or not all(isinstance(p, str) for p in places.values()):
-            raise UserError(f"{folder / INDEX} has no weight_map: fetch it again.")
-        names = sorted(set(places.values()))
-        odd = [n for n in names if Path(n).name != n or not n.endswith(".safetensors")]
-        if odd:
-            raise UserError(f"{folder / INDEX} names {odd[0][:80]!r}, which is no safetensors file in that folder: it isn't "
-                            f"read.")
-        missing = [n for n in names if not (folder / n).is_file()]
-        if missing:
-            raise UserError(f"{folder} lacks {len(missing)} of {len(names)} weight files, {missing[0]} for one: its "
-                            f"download isn't finished; fetch it again, what is there is kept.")
-        return [folder / n for n in names]
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        raise UserError(f"{folder} holds no *.safetensors file" + (
-            "; its weights are pickled, which can run code when read: convert it to safetensors where you trust it."
-            if pickled else ": it isn't a checkpoint, or its download isn't finished."))
-    return files

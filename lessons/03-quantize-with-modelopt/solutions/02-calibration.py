@@ -94,7 +94,7 @@ last = [f"model.layers.5.{name}" for name in ("self_attn.q_proj", "self_attn.o_p
 fig, ax = figure.new(8, 3)
 for name in last:
     running = maxima[name].cummax(0).values
-    ax.plot(range(1, 513), running / running[-1], label=name.split(".")[-1])
+    ax.step(range(1, 513), running / running[-1], where="post", label=name.split(".")[-1])
 ax.set(xscale="log", ylim=(0, 1.05), xlabel="samples seen", ylabel="amax so far / final amax")
 ax.legend(frameon=False, loc="lower right")
 figure.show(fig, "The running maximum at four layers over 512 samples, as a share of the final one: after the first sample "
@@ -220,8 +220,8 @@ calibration.explore({name.removeprefix("model."): x for name, x in shown.items()
 # %% [markdown]
 # Three things to look for:
 #
-# 1. NVFP4's curve is flat to the right, over ten doublings and more. INT8's steps grow with the range: on the tame inputs it loses 6 dB
-#    each time. FP8 lies between them.
+# 1. NVFP4's curve is flat to the right, over ten doublings and more. FP8, whose elements have exponents of their own, is nearly as
+#    patient. It is the integer format that needs an exact range: its steps grow with it, and on tame inputs each doubling costs 6 dB.
 # 2. To the left all three fall at once: whatever exceeds amax comes back as amax. NVFP4 never gains there. INT8 can, on an input with
 #    outliers: clip the few, and the many get finer steps. That is what *percentile* calibration is for.
 # 3. With the right range a quarter or more of `down_proj`'s values become 0 all the same, the small neighbours of a large value in their
@@ -272,7 +272,7 @@ print(beside("smallest factor with a KL within 10 %", my_down, min(harmless)))
 
 # %% [markdown]
 # A range a thousand times too large: no matter. A range four times too small: NVFP4's damage several times over. That is the
-# window of section 3, seen by the model. It begins to close on the right when ordinary blocks reach E4M3's coarse end.
+# window of section 3, seen by the model. On the right it closes when ordinary blocks get lost, and then it closes for good.
 #
 # Look at 2 and 4, too: the same figures. A power of two moves all block scales by whole exponents, so every rounding falls as before,
 # until the first blocks reach the coarse end. (Factor 1 differs a little: held-out text exceeds what calibration saw, and is clipped.)
