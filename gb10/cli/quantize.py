@@ -59,7 +59,7 @@ def run(args) -> int:
                         "shows the recipes.")
     recipe = cookbook.recipe(args.recipe)
     _refuse_numbers(args, recipe)
-    model, out = find_model(args.model), Path(os.path.abspath(Path(args.out).expanduser()))
+    model, out = find_model(args.model), Path(os.path.abspath(_expanded(args.out)))
     if _streams(args, recipe):
         from gb10.quantize.streaming.modelopt import NotStreamable
 
@@ -91,11 +91,20 @@ def _refuse_numbers(args, recipe) -> None:
             raise UserError(f"--{flag} belongs to the stream, which is --recipe w4a16 without --kv or --whole.")
 
 
+def _expanded(name: str) -> Path:
+    from gb10.errors import UserError
+
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise UserError(f"{name}: there is no such user on this machine.") from None
+
+
 def find_model(name: str) -> Path:
     """A folder, or the snapshot of org/name in the Hugging Face cache."""
     from gb10.errors import UserError
 
-    folder = Path(name).expanduser()
+    folder = _expanded(name)
     if folder.is_dir() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         return folder
     try:
@@ -213,7 +222,7 @@ def listing(recipes: dict) -> str:
     import shutil
     import textwrap
 
-    width = min(shutil.get_terminal_size((100, 20)).columns, 100)
+    width = max(40, min(shutil.get_terminal_size((100, 20)).columns, 100))
     lines = []
     for name, r in recipes.items():
         what = "streams, no data" if name == "w4a16" else "calibrates" if r.calibrates else "no data"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -14,9 +15,10 @@ class Line:
     """`line.update(done, total)` from any thread; on a terminal the line is written over, in a log one comes every 10 s."""
 
     def __init__(self, what: str, *, unit: str = "GB", per_unit: float = 1e9, quiet: bool = False, stream=None):
-        self.what, self.unit, self.per_unit, self.quiet = what, unit, per_unit, quiet
+        self.what, self.unit, self.per_unit = what, unit, per_unit
         self.stream = stream or sys.stderr
-        self.terminal = self.stream.isatty()
+        self.quiet = quiet or self.stream is None                # stderr closed
+        self.terminal = self.stream is not None and self.stream.isatty()
         self.started: tuple[float, float] | None = None       # when, and how much was done by then
         self.last, self.width = 0.0, 0
         self.lock = threading.Lock()
@@ -60,6 +62,7 @@ class Line:
 
     def _write(self, text: str) -> None:
         if self.terminal:
+            text = text[:max(20, shutil.get_terminal_size((100, 20)).columns - 1)]
             self.stream.write("\r" + text.ljust(self.width))
             self.width = len(text)
         else:

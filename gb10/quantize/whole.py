@@ -12,7 +12,7 @@ from pathlib import Path
 from gb10 import machine
 from gb10.errors import UserError
 from gb10.quantize.cookbook import Recipe
-from gb10.quantize.streaming.journal import hidden, locked, put_in_place
+from gb10.quantize.streaming.journal import empty, hidden, locked, put_in_place
 from gb10.quantize.streaming.planning import refuse_quantized
 from gb10.quantize.streaming.run import refuse_out
 from gb10.quantize.streaming.source import Source, read_source
@@ -120,10 +120,10 @@ def quantize_whole(model: str | Path, out: str | Path, recipe: Recipe, *, kv: st
 
         quantize(loaded, ranges.left if ranges else batches, recipe=recipe, kv=kv, progress=seen)
         progress("write", 0, 1)
-        _empty(folder)
+        empty(folder, keep=(RANGES,))
         export(loaded, tokenizer, folder / "checkpoint", keep=False)
         put_in_place(folder / "checkpoint", out)
-        shutil.rmtree(folder)
+        (folder / RANGES).unlink(missing_ok=True)
         progress("write", 1, 1)
     finally:
         if not (folder / RANGES).exists():           # nothing in it that a later run could use
@@ -131,13 +131,6 @@ def quantize_whole(model: str | Path, out: str | Path, recipe: Recipe, *, kv: st
         os.close(lock)
     written = sum(f.stat().st_size for f in out.glob("*.safetensors"))
     return Made(out, source.nbytes, written, time.perf_counter() - started, len(batches), ranges.before if ranges else 0)
-
-
-def _empty(folder: Path) -> None:
-    """Remove what an interrupted run left, but the ranges."""
-    for old in folder.iterdir():
-        if old.name != RANGES:
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def _load(folder: Path):
@@ -154,11 +147,16 @@ def _load(folder: Path):
         hf.set_verbosity_error()
         where = {"device_map": {"": 0}} if torch.cuda.is_available() else {}
         try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", local_files_only=True,
-                                                         trust_remote_code=False, use_safetensors=True, **where)
-        except (ValueError, KeyError, OSError, ImportError, RuntimeError) as e:
+            model, seen = AutoModelForCausalLM.from_pretrained(
+                folder, dtype="auto", local_files_only=True, trust_remote_code=False, use_safetensors=True,
+                output_loading_info=True, **where)
+        except Exception as e:  # noqa: BLE001 - transformers raises whatever it likes
             raise UserError(f"transformers can't load {folder} ({' '.join(str(e).split())[:160] or type(e).__name__}); code "
                             f"that comes with a checkpoint isn't run.") from None
+        missing = sorted(seen.get("missing_keys") or ())
+        if missing:                              # transformers fills them with random numbers
+            raise UserError(f"{folder} lacks {len(missing)} of the model's tensors, {missing[0]} for one: its download isn't "
+                            f"finished, or it belongs to another config.json.")
         return model.eval()
     finally:
         logging.disable(before)

@@ -148,7 +148,7 @@ def test_a_table_says_what_is_shown_and_what_is_not(pico, ids, quantized):
 
 # ---------------------------------------------------------------- the explorer
 
-@pytest.mark.parametrize(("r", "expected"), [(449, "clipped"), (448, "full"), (1, "full"), (2 ** -6, "full"), (0.015, "coarse"),
+@pytest.mark.parametrize(("r", "expected"), [(449, "clipped"), (448, "full"), (1, "full"), (2 ** -6, "full"), (0.014, "coarse"),
                                              (2 ** -9, "coarse"), (0.001, "coarse"), (2 ** -10, "lost"), (1e-6, "lost")])
 def test_fates(r, expected):
     assert calibration.fate(r) == expected

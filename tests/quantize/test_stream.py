@@ -76,7 +76,10 @@ def test_the_rules_leave_what_they_do_not_know(tmp_path):
     source = read_source(architectures.save("qwen3", tmp_path / "model"))
     assert rules.plan(source) is not None
     for change in ({"model_type": "qwen9"}, {"auto_map": {"AutoModel": "x.Y"}}, {"num_hidden_layers": 3},
-                   {"architectures": ["Qwen3ForSequenceClassification"]}, {"dtype": "float16"}):
+                   {"architectures": ["Qwen3ForSequenceClassification"]}, {"dtype": "float16"}, {"dtype": ["x"]},
+                   {"model_type": ["qwen3"]}, {"architectures": 5}, {"architectures": [5]}, {"hidden_size": 32},
+                   {"hidden_size": "64"}, {"vocab_size": 10**13}, {"head_dim": 8}, {"attention_bias": True},
+                   {"tie_word_embeddings": True}, {"tie_word_embeddings": 1}, {"num_hidden_layers": 10**9}):
         assert rules.plan(type(source)(source.folder, {**source.config, **change}, source.tensors, "")) is None, change
     more = {**source.tensors, "model.layers.0.extra.weight": source.tensors["model.norm.weight"]}
     assert rules.plan(type(source)(source.folder, source.config, more, "")) is None
@@ -143,6 +146,51 @@ def test_tensors_that_lie_at_odd_places(llama, llama_streamed, tmp_path):
     assert (stream(odd, tmp_path / "out").folder / FILE).read_bytes() == (llama_streamed / FILE).read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["qwen3, tied", "gemma3"])
+def test_a_head_of_its_own_is_not_taken_for_a_tied_one(kind, tmp_path):
+    """transformers unties them then, and ModelOpt keeps both: that is left to it."""
+    source = architectures.save(kind, tmp_path / "model")
+    rewrite(source, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"] * 2}))
+    with pytest.raises(modelopt.NotStreamable, match="another matrix"):
+        stream(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", [
+    lambda t: t.pop("model.layers.0.input_layernorm.weight"), lambda t: t.pop("model.layers.1.self_attn.q_norm.weight"),
+    lambda t: t.update({"model.layers.0.mlp.up_proj.weight": t["model.layers.0.mlp.up_proj.weight"][:80].clone()}),
+    lambda t: t.update({"model.norm.weight": t["model.norm.weight"][:32].clone()})])
+def test_what_the_config_does_not_say_is_not_streamed(change, tmp_path):
+    source = architectures.save("qwen3", tmp_path / "model")
+    rewrite(source, change)
+    with pytest.raises(modelopt.NotStreamable):
+        stream(source, tmp_path / "out")
+
+
+def test_a_bias_that_the_model_does_not_load_is_left_out(tmp_path):
+    source = architectures.save("llama", tmp_path / "model")
+    rewrite(source, lambda t: t.update({"model.layers.0.self_attn.q_proj.bias": torch.ones(64, dtype=torch.bfloat16)}))
+    made = stream(source, tmp_path / "out")
+    assert made.left == ("model.layers.0.self_attn.q_proj.bias",)
+    assert (made.folder / FILE).read_bytes() == (architectures.by_modelopt(source, tmp_path / "theirs") / FILE).read_bytes()
+
+
+@pytest.mark.parametrize("change", [
+    lambda t: t.pop("model.layers.0.mlp.experts.3.up_proj.weight"),
+    lambda t: [t.pop(n) for n in list(t) if ".experts.1." in n],
+    lambda t: t.update({n.replace(".3.", ".4."): t[n].clone() for n in list(t) if ".0.mlp.experts.3." in n})])
+def test_experts_are_counted(change, tmp_path):
+    source = architectures.save("qwen3-moe", tmp_path / "model")
+    rewrite(source, change)
+    with pytest.raises(modelopt.NotStreamable, match="experts"):
+        stream(source, tmp_path / "out")
+
+
+def test_a_config_of_a_billion_layers(copied, tmp_path):
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 10**9}))
+    refused(copied, tmp_path / "out", "don't belong together")
+
+
 def test_the_copy_of_a_tied_head_is_left_out(tmp_path):
     source = architectures.save("llama, tied", tmp_path / "model")
     rewrite(source, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].clone()}))
@@ -191,7 +239,7 @@ def test_a_weight_that_is_not_finite_is_named(value, dtype, tmp_path):
 def test_what_travels_along(llama, tmp_path):
     source = shutil.copytree(llama, tmp_path / "model")
     for name in ("tokenizer.json", "chat_template.jinja", "LICENSE", "modeling_x.py", "pytorch_model.bin", ".secret",
-                 "README.md"):
+                 "README.md", "model.safetensors.partial", "journal.jsonl", "x.pkl"):
         (source / name).write_text("{}")
     out = stream(source, tmp_path / "out").folder
     assert {p.name for p in out.iterdir()} == {"config.json", "generation_config.json", "hf_quant_config.json", FILE,
@@ -237,7 +285,7 @@ def test_what_is_quantized_already(llama_streamed, copied, tmp_path):
 
 def test_what_is_not_whole(copied, tmp_path):
     rewrite(copied, lambda t: t.pop("model.layers.1.self_attn.k_proj.weight"))
-    refused(copied, tmp_path / "out", "lacks")
+    refused(copied, tmp_path / "out", "k_proj")
     (copied / FILE).write_bytes((copied / FILE).read_bytes()[:-5])
     refused(copied, tmp_path / "out", "cut off")
     (copied / FILE).unlink()
@@ -273,7 +321,7 @@ def test_rows_that_nvfp4_cannot_hold(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_seen_before(llama, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
-    refused(llama, tmp_path / "out", "GB are free")
+    refused(llama, tmp_path / "out", "MB are free there")
 
 
 def test_where_it_may_go(llama, copied, tmp_path):
@@ -286,6 +334,7 @@ def test_where_it_may_go(llama, copied, tmp_path):
     refused(llama, tmp_path / "link", "not a folder")
     refused(copied, copied, "the model itself", force=True)
     refused(copied, copied / "inside", "lies in it")
+    refused(copied, tmp_path, "holds it", force=True)
     assert (tmp_path / "diary" / "monday.txt").read_text() == "rain"
 
 

@@ -58,7 +58,7 @@ def test_killed_again_and_again(model, want, tmp_path):
         assert not any(p.suffix == ".safetensors" for p in tmp_path.rglob("*")), "nor look whole where it grows"
     assert code == 0 and resumed > 0, "each run has to add to the one before"
     assert (out / FILE).read_bytes() == want
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"] and not (out / journal.MARK).exists()
 
 
 def test_killed_while_an_earlier_checkpoint_is_there(model, want, tmp_path):
@@ -69,21 +69,47 @@ def test_killed_while_an_earlier_checkpoint_is_there(model, want, tmp_path):
     assert (out / "mark").exists()
 
 
-@pytest.mark.parametrize("when", ["between", "after"])
-def test_killed_between_the_two_renamings(when, model, want, tmp_path, monkeypatch):
-    """The earlier checkpoint was moved away, and the new one not yet put in its place; or the old one not yet removed."""
+def test_an_earlier_checkpoint_is_replaced_in_one_step(model, want, tmp_path, monkeypatch):
+    """Killed at any moment: either checkpoint stands there, whole, and what is left over the next run removes."""
     out = stream(model, tmp_path / "out").folder
     (out / "mark").write_text("of the first")
-    old = tmp_path / ".out.old"
-    if when == "between":
-        out.rename(old)
-    else:
-        old.mkdir()
-    with pytest.raises(UserError, match="holds a checkpoint already"):
-        stream(model, out)
-    assert (out / "mark").exists() and not old.exists()
+
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(journal.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stream(model, out, force=True)
+    assert (out / FILE).read_bytes() == want and not (out / "mark").exists()
+    assert (tmp_path / ".out.partial" / "mark").exists()
     stream(model, out, force=True)
     assert (out / FILE).read_bytes() == want and [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert not (out / journal.MARK).exists()
+
+
+def test_where_two_folders_cannot_change_places(model, want, tmp_path, monkeypatch):
+    out = stream(model, tmp_path / "out").folder
+    (out / "mark").write_text("of the first")
+    monkeypatch.setattr(journal, "_exchange", lambda a, b: False)
+    stream(model, out, force=True)
+    assert (out / FILE).read_bytes() == want and [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert not (out / "mark").exists()
+
+
+@pytest.mark.parametrize("what", ["folder", "file", "link"])
+def test_what_is_not_ours_is_left_alone(what, model, tmp_path):
+    there = tmp_path / ".out.partial"
+    if what == "folder":
+        there.mkdir()
+        (there / "diary.txt").write_text("rain")
+    elif what == "file":
+        there.write_text("rain")
+    else:
+        there.symlink_to(tmp_path)
+    with pytest.raises(UserError, match="in the way|can't be made"):
+        stream(model, tmp_path / "out")
+    assert there.is_symlink() or (there / "diary.txt" if what == "folder" else there).read_text() == "rain"
 
 
 def interrupted(model, out, monkeypatch):
@@ -102,7 +128,7 @@ def interrupted(model, out, monkeypatch):
 def test_it_goes_on(model, want, tmp_path, monkeypatch):
     folder = interrupted(model, tmp_path / "out", monkeypatch)
     with (folder / journal.NAME).open("a") as f:
-        f.write("1")                                 # a line that was cut off is no line
+        f.write("[1")                                # a line that was cut off is no line
     made = stream(model, tmp_path / "out")
     assert 0 < made.resumed_bytes < made.read_bytes and (made.folder / FILE).read_bytes() == want
 

@@ -146,6 +146,21 @@ def test_a_quantized_model_is_refused(checkpoint, unloaded, tmp_path):
         made(checkpoint, tmp_path / "out")
 
 
+def test_a_model_that_is_not_whole_is_refused(model, tmp_path):
+    """transformers would fill in random numbers."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    broken = shutil.copytree(model, tmp_path / "model")
+    tensors = load_file(broken / FILE)
+    del tensors["model.layers.1.self_attn.k_proj.weight"]
+    save_file(tensors, broken / FILE, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"lacks 1 .*k_proj"):
+        made(broken, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
 def test_samples_come_from_all_over_the_text(tokenizer):
     batches = samples(tokenizer, TEXT, 5, 100, 2)
     assert [tuple(b.shape) for b in batches] == [(2, 100), (2, 100), (1, 100)]

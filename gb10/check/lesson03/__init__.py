@@ -11,6 +11,7 @@ from importlib import import_module
 _HOME = {
     **dict.fromkeys(("decode_block", "decode_rate"), "first"),
     **dict.fromkeys(("running_max", "block_fate", "choose_samples"), "calibration"),
+    **dict.fromkeys(("checkpoint_bytes", "pareto", "my_recipe"), "recipes"),
     **dict.fromkeys(("same_work", "paired_interval", "manifest_has_arm64"), "audit"),
 }
 

@@ -39,12 +39,12 @@ def stream_on_ray(job: Job, out: str | Path, *, address: str = "auto", force: bo
         return stream(job, out, force=force, durable=durable, progress=progress, by=_spread)
 
 
-def _spread(job: Job, journal: Journal, progress: Progress | None) -> list[str]:
+def _spread(job: Job, journal: Journal, progress: Progress | None) -> None:
     """Tensors that stay are copied here, meanwhile; groups go out, and what comes back is written."""
     import ray
 
     task = ray.remote(max_retries=RETRIES, num_cpus=1, scheduling_strategy="SPREAD")(quantize_group)
-    out, source, zero = Output(job, journal, progress), Files(job.source.folder), []
+    out, source = Output(job, journal, progress), Files(job.source.folder)
     encoder, kept, flying = Encoder(source, out.count), [], {}
     waiting = []
     for i in out.todo:
@@ -69,14 +69,12 @@ def _spread(job: Job, journal: Journal, progress: Progress | None) -> list[str]:
                 made, empty = _result(reference)
                 for name, data in made.items():
                     out.write(name, 0, memoryview(data).cast("B"))
-                zero += empty
                 out.count(out.bytes_of(i))
-                journal.note(i)
+                journal.note(i, empty)
                 del made
     finally:
         source.close()
         out.files.close()
-    return sorted(zero)
 
 
 def quantize_group(folder: str, infos: list[TensorInfo], samples: list[int], version: str) -> tuple[dict, list[str]]:
@@ -140,7 +138,7 @@ def _result(reference):
         while isinstance(cause, ray.exceptions.RayTaskError):
             cause = cause.cause
         if isinstance(cause, CourseError):
-            raise WorkFailed(cause.message) from None
+            raise type(cause)(cause.message) from None
         raise WorkFailed(f"a worker failed: {' '.join(str(cause).split())[:300]}") from None
     except ray.exceptions.RayError as e:         # its worker or machine died, and so did those that tried again
         raise WorkFailed(f"workers of the cluster died {RETRIES + 1} times over one group of weights "

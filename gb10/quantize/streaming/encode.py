@@ -104,8 +104,8 @@ class Encoder:
         for at, first, blocks in self._stretches(info, codec.itemsize):
             top = max(top, codec.largest(at, blocks, magnitudes and magnitudes + 4 * first))
         if top >= codec.infinity:
-            raise WorkFailed(f"{info.name} in {info.file} holds NaN or infinity: NVFP4 has no scale for it. Was the model "
-                             f"trained and saved whole?")
+            raise Unusable(f"{info.name} in {info.file} holds NaN or infinity: NVFP4 has no scale for it. Was the model "
+                           f"trained and saved whole?")
         return codec.value(top)
 
     def _encode(self, info: TensorInfo, g: np.float32, write: Write, magnitudes: int | None) -> None:
@@ -153,6 +153,24 @@ class Files:
             for fd in self._open.values():
                 os.close(fd)
             self._open.clear()
+
+
+def same(open_file: Callable[[str], int], a: TensorInfo, b: TensorInfo) -> bool:
+    """Whether two tensors hold the same bytes."""
+    if (a.dtype, a.shape) != (b.dtype, b.shape):
+        return False
+    one, two = memoryview(bytearray(COPY)), memoryview(bytearray(COPY))
+    for at in range(0, a.bytes, COPY):
+        n = min(COPY, a.bytes - at)
+        _read(open_file(a.file), one[:n], a.offset + at, a)
+        _read(open_file(b.file), two[:n], b.offset + at, b)
+        if one[:n] != two[:n]:
+            return False
+    return True
+
+
+class Unusable(WorkFailed):
+    """A weight that NVFP4 can't hold: trying again is no use."""
 
 
 class _Torch:

@@ -18,6 +18,8 @@ from pathlib import Path
 from gb10.errors import UserError
 
 NAME = "journal.jsonl"
+MARK = ".gb10-quantize"                # in a hidden folder that is ours, and in what it replaces
+_HERE, _SWAP = -100, 2                # AT_FDCWD, RENAME_EXCHANGE
 
 
 class Journal:
@@ -30,6 +32,7 @@ class Journal:
         self._lock: int | None = locked(self.folder)
         if self._lock is None:
             raise UserError(f"another run is writing {out}: wait for it, or name another folder.")
+        self.zero: dict[int, list[str]] = {}         # group -> its weights that are all zero
         self.done = self._read()
 
     def _read(self) -> set[int]:
@@ -42,9 +45,12 @@ class Journal:
             return set()
         done = set()
         for line in rest:
-            if not line.isdigit():
+            try:
+                group, zero = json.loads(line)
+            except (ValueError, TypeError):
                 break
-            done.add(int(line))
+            done.add(group)
+            self.zero |= {group: zero} if zero else {}
         return done
 
     def start(self, sizes: dict[str, int], headers: dict[str, bytes]) -> None:
@@ -52,8 +58,8 @@ class Journal:
         whole = all((self.folder / partial(name)).is_file() and (self.folder / partial(name)).stat().st_size == size
                     for name, size in sizes.items())
         if not (self.done and whole):
-            self.done = set()
-            self._empty()
+            self.done, self.zero = set(), {}
+            empty(self.folder)
             for name, size in sizes.items():
                 with open(self.folder / partial(name), "wb") as f:
                     f.write(headers[name])
@@ -62,12 +68,15 @@ class Journal:
                     _allocate(f.fileno(), size)
             (self.folder / NAME).write_text(json.dumps(self.identity) + "\n", encoding="utf-8")
         self._file = os.open(self.folder / NAME, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        lines = b"".join(b"%d\n" % i for i in sorted(self.done))     # without the cut-off line, if there was one
-        os.ftruncate(self._file, len(json.dumps(self.identity)) + 1)
-        os.write(self._file, lines)
+        os.ftruncate(self._file, len(json.dumps(self.identity)) + 1)     # without a cut-off line, if there was one
+        for group in sorted(self.done):
+            self.note(group, self.zero.get(group, []))
 
-    def note(self, group: int) -> None:
-        os.write(self._file, b"%d\n" % group)
+    def note(self, group: int, zero: list[str] | None = None) -> None:
+        """A group is done; zero: its weights that are all zero."""
+        if zero:
+            self.zero[group] = zero
+        os.write(self._file, f"{json.dumps([group, zero or []])}\n".encode())
 
     def finish(self, sizes: dict[str, int]) -> None:
         """Give the files their names and put the folder in its place; what stood there goes last."""
@@ -76,7 +85,8 @@ class Journal:
                 (self.folder / partial(name)).rename(self.folder / name)
         os.close(self._file)
         self._file = None
-        (self.folder / NAME).unlink()
+        for name in (NAME, MARK):
+            (self.folder / name).unlink()
         put_in_place(self.folder, self.out)
 
     def close(self, keep: bool = True) -> None:
@@ -90,29 +100,45 @@ class Journal:
             os.close(self._lock)
             self._lock = None
 
-    def _empty(self) -> None:
-        for entry in list(self.folder.iterdir()):
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-
 
 def locked(folder: Path) -> int | None:
-    """A descriptor of the folder, made if need be, that holds a lock on it; None if another process has it."""
+    """A descriptor of the hidden folder, made if need be, that holds a lock on it; None if another process has it.
+
+    Raises UserError where something else stands there: nothing that this command didn't make is ever removed.
+    """
     while True:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue
+        except OSError as e:
+            raise UserError(f"{folder} can't be made ({e.strerror}): it is where the checkpoint grows; name another folder "
+                            f"for it.") from None
+        try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             return None
-        except FileNotFoundError:
-            continue
         try:
             if os.path.samestat(os.fstat(fd), os.stat(folder)):
+                if not (folder / MARK).exists():
+                    if any(folder.iterdir()):
+                        os.close(fd)
+                        raise UserError(f"{folder} is in the way, and nothing that this command made: move it, or name "
+                                        f"another folder.")
+                    (folder / MARK).touch()
                 return fd
         except FileNotFoundError:
             pass
         os.close(fd)                             # its owner has just put it in its place: this is another folder now
+
+
+def empty(folder: Path, keep: tuple[str, ...] = ()) -> None:
+    """Remove everything in a hidden folder but the mark and what is named."""
+    for entry in list(folder.iterdir()):
+        if entry.name not in (MARK, *keep):
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def _allocate(fd: int, size: int) -> None:
@@ -135,30 +161,29 @@ def hidden(out: Path) -> Path:
 
 
 def put_in_place(folder: Path, out: Path) -> None:
-    """Rename a finished folder to `out`; an earlier checkpoint there goes last."""
-    old = out.with_name(f".{out.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)
-    try:
+    """Rename a finished folder to `out`; an earlier checkpoint there changes places with it, and is then removed."""
+    if not out.exists():
         folder.rename(out)
-    except BaseException:
-        recover(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        return
+    (out / MARK).touch()                         # whoever is killed before it is removed: the next run may do it
+    if not _exchange(folder, out):
+        away = out.with_name(f".{out.name}.replaced-{os.getpid()}")      # not at once, where the system can't
+        out.rename(away)
+        folder.rename(out)
+        folder = away
+    shutil.rmtree(folder)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Let two folders change places in one step (Linux, renameat2); False where that can't be done."""
+    try:
+        return ctypes.CDLL(None).renameat2(_HERE, os.fsencode(a), _HERE, os.fsencode(b), _SWAP) == 0
+    except (OSError, AttributeError):
+        return False
 
 
 def partial(name: str) -> str:
     return f"{name}.partial"
-
-
-def recover(out: Path) -> None:
-    """Tidy up after a run that was killed between the two renamings, or before it had removed what it replaced."""
-    old = out.with_name(f".{out.name}.old")
-    if old.exists() and not out.exists():
-        old.rename(out)
-    elif old.exists():
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _boot() -> str:

@@ -42,29 +42,39 @@ class _Asked:
         self.model = _empty_model(source)
         config = copy.deepcopy(mtq.W4A16_NVFP4_CFG)
         config["algorithm"] = None                 # quantizers only; the largest weights are found while streaming
-        mtq.quantize(self.model, config, None)
+        try:
+            mtq.quantize(self.model, config, None)
+        except Exception as e:  # noqa: BLE001 - ModelOpt raises whatever it likes for a model that it doesn't know
+            raise NotStreamable(f"ModelOpt can't take {type(self.model).__name__} apart ({type(e).__name__}).") from None
         self.on_disk = build_reverse_name_mapper(self.model) or (lambda name: name)
 
     def plan(self) -> Plan:
         groups, experts = self._groups()
         quantized = {name for group in groups for name in group}
-        tied = {self.on_disk(name) for name in getattr(self.model, "all_tied_weights_keys", None) or ()}
+        ties = getattr(self.model, "all_tied_weights_keys", None) or {}
+        tied = {self.on_disk(name): self.on_disk(other) for name, other in dict(ties).items()}
         expected, cast = {}, {}
         for name, tensor in self.model.state_dict().items():
             if "_quantizer" not in name and not any(name.startswith(f"{e}.") for e in experts):
-                expected[self.on_disk(name)] = _dtype_name(self._dtype(name, tensor))
-        self._refuse_missing(set(expected) - tied)
+                expected[self.on_disk(name)] = (_dtype_name(self._dtype(name, tensor)), tuple(tensor.shape))
+        self._refuse_missing(set(expected) - set(tied))
         kept, left = [], []
         for name, info in self.source.tensors.items():
+            dtype, shape = expected.get(name, (info.dtype, info.shape))
+            if shape != info.shape:
+                raise NotStreamable(f"{name} is {list(info.shape)} in the file and {list(shape)} in the model.")
             if name in quantized:
-                if info.dtype != expected.get(name, info.dtype):
-                    raise NotStreamable(f"{name} is {info.dtype}, and the model computes in {expected[name]}.")
-            elif name in tied or not (name in expected or any(name.startswith(f"{self.on_disk(e)}.") for e in experts)):
+                if info.dtype != dtype:
+                    raise NotStreamable(f"{name} is {info.dtype}, and the model computes in {dtype}.")
+            elif name in tied:
+                self._refuse_another(name, tied[name])
+                left.append(name)
+            elif name not in expected:
                 left.append(name)
             else:
                 kept.append(name)
-                if info.dtype != expected.get(name, info.dtype):
-                    cast[name] = expected[name]
+                if info.dtype != dtype:
+                    cast[name] = dtype
         return Plan(tuple(groups), tuple(kept), tuple(left), self._excluded(), cast, "modelopt")
 
     def _groups(self) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -91,13 +101,12 @@ class _Asked:
         for group in groups:
             for name in group:
                 if name not in self.source.tensors:
-                    raise UserError(f"{self.source.folder} lacks {name}: its download isn't finished, or it belongs to "
-                                    f"another config.json.")
+                    raise NotStreamable(f"{self.source.folder} has no {name}.")
                 if self.source.tensors[name].shape != shapes[name]:        # Conv1D of GPT-2 is turned over
                     raise NotStreamable(f"{name} is {list(self.source.tensors[name].shape)} in the file and "
                                         f"{list(shapes[name])} in the model.")
         for name in experts:
-            groups += self._expert_groups(self.on_disk(name))
+            groups += self._expert_groups(self.on_disk(name), self.model.get_submodule(name))
         return groups, experts
 
     def _sharing(self) -> list[list[str]]:
@@ -117,17 +126,20 @@ class _Asked:
                                 f"({type(e).__name__} on a model without weights).") from None
         return [[module.name for module in modules] for modules in by_input.values()]
 
-    def _expert_groups(self, prefix: str) -> list[tuple[str, ...]]:
+    def _expert_groups(self, prefix: str, module) -> list[tuple[str, ...]]:
         """Experts lie one by one on disk; of each the gate and up matrices share a tensor scale."""
+        count, hidden, ffn = (module.down_proj.shape[i] for i in range(3))
         found: dict[int, dict[str, str]] = {}
-        pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.(gate_proj|up_proj|down_proj|w1|w2|w3)\.weight")
-        for name in self.source.tensors:
+        pattern = re.compile(re.escape(prefix) + r"\.(0|[1-9][0-9]*)\.(gate_proj|up_proj|down_proj|w1|w2|w3)\.weight", re.ASCII)
+        for name, info in self.source.tensors.items():
             match = pattern.fullmatch(name)
             if match:
                 found.setdefault(int(match[1]), {})[match[2]] = name
-        if not found or any(sorted(e) not in (["down_proj", "gate_proj", "up_proj"], ["w1", "w2", "w3"])
-                            for e in found.values()):
-            raise NotStreamable(f"the experts of {prefix} don't lie one by one in the files.")
+                if info.shape != ((hidden, ffn) if match[2] in ("down_proj", "w2") else (ffn, hidden)):
+                    raise NotStreamable(f"{name} is {list(info.shape)}, which isn't what the config says.")
+        if sorted(found) != list(range(count)) or any(sorted(e) not in (["down_proj", "gate_proj", "up_proj"],
+                                                                        ["w1", "w2", "w3"]) for e in found.values()):
+            raise NotStreamable(f"the {count} experts of {prefix} don't lie one by one in the files.")
         groups = []
         for _, e in sorted(found.items()):
             first, second, last = ("w1", "w3", "w2") if "w1" in e else ("gate_proj", "up_proj", "down_proj")
@@ -159,8 +171,19 @@ class _Asked:
     def _refuse_missing(self, expected: set[str]) -> None:
         missing = sorted(expected - set(self.source.tensors))
         if missing:
-            raise UserError(f"{self.source.folder} lacks {len(missing)} of the model's tensors, {missing[0]} for one: its "
-                            f"download isn't finished, or it belongs to another config.json.")
+            raise NotStreamable(f"{self.source.folder} has no {missing[0]} ({len(missing)} tensors that the model has are "
+                                f"not there under its names).")
+
+    def _refuse_another(self, name: str, other: str) -> None:
+        """A tied matrix that is on disk too is left out if it is a copy; transformers unties it if it isn't."""
+        from gb10.quantize.streaming.encode import Files, same
+
+        files, tensors = Files(self.source.folder), self.source.tensors
+        try:
+            if other not in tensors or not same(files, tensors[name], tensors[other]):
+                raise NotStreamable(f"{name} is another matrix than {other}, though the config ties them.")
+        finally:
+            files.close()
 
 
 def _empty_model(source: Source):
@@ -177,8 +200,8 @@ def _empty_model(source: Source):
         import transformers
 
         raise UserError(f"transformers {transformers.__version__} can't build the model of {source.folder} "
-                        f"({' '.join(str(e).split())[:160] or type(e).__name__}): a stream goes by that code, and code that "
-                        f"comes with a checkpoint isn't run.") from None
+                        f"({' '.join(str(e).split())[:160] or type(e).__name__}): it isn't a text model that it knows, and "
+                        f"code that comes with a checkpoint isn't run.") from None
     model.tie_weights()
     return model
 

@@ -6,9 +6,13 @@ import json
 
 from gb10.errors import UserError
 from gb10.formats.kernels.plain import BLOCK, KINDS
+from gb10.quantize.inside.sniff import show
 from gb10.quantize.streaming import rules
 from gb10.quantize.streaming.plan import Plan
 from gb10.quantize.streaming.source import Source
+
+_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "num_experts", "num_local_experts", "n_routed_experts")
+_FLOATS = ("F64", "F32", "BF16", "F16")
 
 
 def make_plan(source: Source) -> Plan:
@@ -18,6 +22,7 @@ def make_plan(source: Source) -> Plan:
     weights that NVFP4 can't hold.
     """
     refuse_quantized(source)
+    _refuse_absurd(source)
     plan = rules.plan(source)
     if plan is None:
         from gb10.quantize.streaming import modelopt
@@ -32,16 +37,29 @@ def refuse_quantized(source: Source) -> None:
     stated = source.config.get("quantization_config") or source.config.get("compression_config")
     if stated:
         how = stated.get("quant_method") or stated.get("quant_algo") if isinstance(stated, dict) else None
-        raise UserError(f"{source.folder} is quantized already ({how or 'its config.json says so'}): start from the BF16 "
+        raise UserError(f"{source.folder} is quantized already ({show(how or 'its config.json says so', 40)}): start from the BF16 "
                         f"checkpoint of the same model; './course inspect' shows what is in this one.")
     for t in source.tensors.values():
-        if t.dtype not in KINDS and t.dtype.startswith(("F4", "F6", "F8")) or t.name.endswith((".weight_scale", ".qweight",
+        if t.dtype not in KINDS and t.dtype.startswith(("F4", "F6_", "F8")) or t.name.endswith((".weight_scale", ".qweight",
                                                                                           ".weight_packed", "_blocks")):
             raise UserError(f"{source.folder} is quantized already ({t.name} is {t.dtype}): start from the BF16 checkpoint "
                             f"of the same model; './course inspect' shows what is in this one.")
 
 
+def _refuse_absurd(source: Source) -> None:
+    """A config of a billion layers would keep ModelOpt busy for ever."""
+    for key in _COUNTS:
+        value = source.config.get(key)
+        if type(value) is int and value > len(source.tensors):
+            raise UserError(f"{source.folder} holds {len(source.tensors):,} tensors, and its config.json says {key} "
+                            f"{value:,}: they don't belong together, or the download isn't finished.")
+
+
 def _check(source: Source, plan: Plan) -> None:
+    for name, dtype in plan.cast.items():
+        if source.tensors[name].dtype not in _FLOATS or dtype not in _FLOATS:
+            raise UserError(f"{name} is {source.tensors[name].dtype}, and the model takes it as {dtype}: that can't be "
+                            f"converted.")
     for name in plan.quantized:
         t = source.tensors[name]
         if t.dtype not in KINDS or len(t.shape) != 2 or t.shape[1] % BLOCK or not t.bytes:

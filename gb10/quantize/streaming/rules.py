@@ -1,49 +1,65 @@
 """The plan for the commonest dense architectures, from the names alone: no model code is loaded, which saves seconds.
 
-Each of them is one stack of `model.layers.N` with the same seven matrices. Whatever has any other tensor is left to
-`modelopt.py`; the tests hold both plans against each other and against ModelOpt's export.
+Each of them is one stack of `model.layers.N` with the same seven matrices. Whatever lacks a tensor, has another one, or
+has one of another shape is left to `modelopt.py`; the tests hold both plans against each other and against ModelOpt's
+export.
 """
 
 from __future__ import annotations
 
-import re
-
 from gb10.quantize.streaming.plan import Plan
 from gb10.quantize.streaming.source import Source
 
-KNOWN = frozenset({"llama", "mistral", "qwen2", "qwen3"})       # model_type in config.json
+KNOWN = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
+         "qwen3": "Qwen3ForCausalLM"}                                     # model_type -> its architecture
 FUSED = (("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), ("self_attn.o_proj",),
          ("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",))
-_STAYS = re.compile(r"model\.layers\.\d+\.(input_layernorm\.weight|post_attention_layernorm\.weight|"
-                    r"self_attn\.[qk]_norm\.weight|self_attn\.[qkvo]_proj\.bias|mlp\.(gate|up|down)_proj\.bias)")
 _DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+_SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size")
 
 
 def plan(source: Source) -> Plan | None:
-    """None where these rules don't know every tensor of the source."""
-    config = source.config
-    dtype = _DTYPES.get(config.get("dtype") or config.get("torch_dtype"))
-    n_layers = config.get("num_hidden_layers")
-    if config.get("model_type") not in KNOWN or "auto_map" in config or dtype is None or type(n_layers) is not int \
-            or not 0 < n_layers <= 100_000 or len(config.get("architectures") or ()) != 1 \
-            or not config["architectures"][0].endswith("ForCausalLM"):
+    """None where the source isn't exactly what these rules expect of its config."""
+    config, kind, dtype = source.config, source.config.get("model_type"), source.config.get("dtype")
+    dtype = source.config.get("torch_dtype") if dtype is None else dtype
+    if not isinstance(kind, str) or kind not in KNOWN or config.get("architectures") != [KNOWN[kind]] \
+            or not isinstance(dtype, str) or dtype not in _DTYPES or "auto_map" in config \
+            or not all(type(config.get(name)) is int and config[name] > 0 for name in _SIZES) \
+            or config["num_hidden_layers"] > len(source.tensors):
         return None
-    rest = dict.fromkeys(source.tensors)
-    if any(t.dtype != dtype for t in source.tensors.values()):
+    tied = config.get("tie_word_embeddings", False)                       # transformers' default for all four
+    if type(tied) is not bool:
         return None
-    groups = []
-    for i in range(n_layers):
-        for group in FUSED:
-            names = tuple(f"model.layers.{i}.{part}.weight" for part in group)
-            if any(n not in rest for n in names):
-                return None
-            for n in names:
-                del rest[n]
-            groups.append(names)
-    tied = bool(config.get("tie_word_embeddings", False))       # transformers' default for all four
-    left = ("lm_head.weight",) if tied and "lm_head.weight" in rest else ()
-    ends = {"model.embed_tokens.weight", "model.norm.weight"} | (set() if tied else {"lm_head.weight"})
-    kept = [n for n in rest if n not in left]
-    if not ends <= set(kept) or any(n not in ends and not _STAYS.fullmatch(n) for n in kept):
+    expected = _shapes(config, kind, tied)
+    if expected is None or any(t.dtype != _DTYPES[dtype] for t in source.tensors.values()) \
+            or {name: t.shape for name, t in source.tensors.items()} != expected:
         return None
-    return Plan(tuple(groups), tuple(kept), left, ("lm_head", "model.embed_tokens"))
+    groups = tuple(tuple(f"model.layers.{i}.{part}.weight" for part in group)
+                   for i in range(config["num_hidden_layers"]) for group in FUSED)
+    quantized = {name for group in groups for name in group}
+    return Plan(groups, tuple(n for n in source.tensors if n not in quantized), (), ("lm_head", "model.embed_tokens"))
+
+
+def _shapes(config: dict, kind: str, tied: bool) -> dict[str, tuple[int, ...]] | None:
+    """Every tensor of such a model, with its shape; None for a config that says something odd."""
+    hidden, ffn, heads = (config[name] for name in _SIZES[1:4])
+    kv, head = config.get("num_key_value_heads", heads), config.get("head_dim")
+    head = hidden // heads if head is None else head
+    attention = {"qwen2": True}.get(kind, config.get("attention_bias", False) and kind != "mistral")
+    mlp = config.get("mlp_bias", False) and kind == "llama"
+    if type(kv) is not int or type(head) is not int or kv < 1 or head < 1:
+        return None
+    rows = {"self_attn.q_proj": heads * head, "self_attn.k_proj": kv * head, "self_attn.v_proj": kv * head,
+            "self_attn.o_proj": hidden, "mlp.gate_proj": ffn, "mlp.up_proj": ffn, "mlp.down_proj": hidden}
+    columns = {"self_attn.o_proj": heads * head, "mlp.down_proj": ffn}
+    layer = {f"{name}.weight": (n, columns.get(name, hidden)) for name, n in rows.items()}
+    layer |= {"input_layernorm.weight": (hidden,), "post_attention_layernorm.weight": (hidden,)}
+    if kind == "qwen3":
+        layer |= {"self_attn.q_norm.weight": (head,), "self_attn.k_norm.weight": (head,)}
+    biased = [n for n in rows if attention and n.startswith("self_attn") and not (kind == "qwen2" and n.endswith("o_proj"))]
+    layer |= {f"{name}.bias": (rows[name],) for name in (*biased, *(n for n in rows if mlp and n.startswith("mlp")))}
+    table = (config["vocab_size"], hidden)
+    found = {"model.embed_tokens.weight": table, "model.norm.weight": (hidden,)} | ({} if tied else {"lm_head.weight": table})
+    for i in range(config["num_hidden_layers"]):
+        found |= {f"model.layers.{i}.{name}": shape for name, shape in layer.items()}
+    return found

@@ -16,18 +16,20 @@ from pathlib import Path
 from gb10.errors import UserError, WorkFailed
 from gb10.quantize.inside.header import TensorInfo
 from gb10.quantize.streaming import layout as layouts
-from gb10.quantize.streaming.encode import Encoder, Files
-from gb10.quantize.streaming.journal import Journal, partial, recover
+from gb10.quantize.streaming.encode import Encoder, Files, Unusable
+from gb10.quantize.streaming.journal import NAME, Journal, hidden, partial
 from gb10.quantize.streaming.layout import Layout
 from gb10.quantize.streaming.plan import Plan, quantization, quantization_config
 from gb10.quantize.streaming.planning import make_plan
 from gb10.quantize.streaming.source import Source, read_source
 
 Progress = Callable[[int, int], None]  # (bytes of the source that are done, all of them), from any thread
-Work = Callable[["Job", Journal, Progress | None], list[str]]      # returns the names of weights that are all zero
+Work = Callable[["Job", Journal, Progress | None], None]
 SPARE_DISK = 64 << 20                  # bytes left free
-_NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".py", ".pyc")
-_REWRITTEN = {"config.json", "hf_quant_config.json", "model.safetensors.index.json", "README.md"}   # a model card is of that model
+_NOT_COPIED = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".py", ".pyc", ".pkl",
+               ".joblib", ".npz", ".npy", ".partial", ".incomplete", ".part", ".zip", ".gz", ".tar")
+_REWRITTEN = {"config.json", "hf_quant_config.json", "model.safetensors.index.json", "pytorch_model.bin.index.json",
+              NAME, "README.md"}       # a model card is of that model
 SMALL = 256 << 20                      # bytes of the largest file that is taken along: tokenizers, licences, templates
 
 
@@ -95,13 +97,16 @@ def stream(model: str | Path | Job, out: str | Path, *, force: bool = False, thr
         refuse_full_disk(job, out, journal)
         journal.start(job.layout.sizes, job.layout.headers)
         resumed = sum(job.source.tensors[n].bytes for i in journal.done for n in job.groups[i])
-        zero = (by or Threads(threads or cores()))(job, journal, progress)
         write_beside(job, journal.folder)
+        (by or Threads(threads or cores()))(job, journal, progress)
         if durable:
             _sync(journal.folder)
         journal.finish(job.layout.sizes)
         if durable:
             _sync_folder(out.parent)
+    except Unusable:
+        journal.close(keep=False)                    # the next run would fail at the same weight
+        raise
     except UserError:
         journal.close(keep=bool(journal.done))       # what an earlier run had done is not lost
         raise
@@ -111,7 +116,8 @@ def stream(model: str | Path | Job, out: str | Path, *, force: bool = False, thr
     finally:
         journal.close()
     return Streamed(out, job.read_bytes, job.layout.nbytes, time.perf_counter() - started, len(job.plan.quantized),
-                    len(job.plan.kept), job.plan.left, tuple(zero), resumed)
+                    len(job.plan.kept), job.plan.left,
+                    tuple(sorted(name for names in journal.zero.values() for name in names)), resumed)
 
 
 def cores() -> int:
@@ -157,8 +163,8 @@ class Threads:
     def __init__(self, threads: int):
         self.threads = threads
 
-    def __call__(self, job: Job, journal: Journal, progress: Progress | None) -> list[str]:
-        out, source, stopped, zero = Output(job, journal, progress), Files(job.source.folder), threading.Event(), []
+    def __call__(self, job: Job, journal: Journal, progress: Progress | None) -> None:
+        out, source, stopped = Output(job, journal, progress), Files(job.source.folder), threading.Event()
         mine = threading.local()
 
         def stop() -> None:
@@ -168,12 +174,12 @@ class Threads:
         def one(i: int) -> None:
             if not hasattr(mine, "encoder"):
                 mine.encoder = Encoder(source, out.count, stop)
-            infos = out.infos(i)
+            infos, zero = out.infos(i), []
             if infos[0].name in out.quantized:
-                zero.extend(mine.encoder.group(infos, out.write))
+                zero = mine.encoder.group(infos, out.write)
             else:
                 mine.encoder.copy(infos[0], out.write, job.plan.cast.get(infos[0].name))
-            journal.note(i)
+            journal.note(i, zero)
 
         try:
             with ThreadPoolExecutor(self.threads, "gb10-stream") as pool:
@@ -188,7 +194,6 @@ class Threads:
         finally:
             source.close()
             out.files.close()
-        return sorted(zero)
 
 
 # ---------------------------------------------------------------- before and after
@@ -197,9 +202,11 @@ def refuse_out(model: Path, out: Path, force: bool) -> None:
     """UserError where a checkpoint can't go to `out`; nothing is changed."""
     from gb10.quantize.checkpoint import is_checkpoint
 
-    recover(out)
-    if out.resolve() == model.resolve() or model.resolve() in out.resolve().parents:
-        raise UserError(f"{out} is the model itself, or lies in it: name another folder.")
+    if not out.name:
+        raise UserError(f"{out} can't be replaced by a checkpoint: name a folder in it.")
+    here, there = model.resolve(), out.resolve()
+    if here == there or here in there.parents or there in here.parents or hidden(there) in (here, *here.parents):
+        raise UserError(f"{out} is the model itself, lies in it, or holds it: name another folder.")
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UserError(f"{out} is not a folder: name a new one, or that of an earlier checkpoint.")
     if out.is_dir() and any(out.iterdir()):
@@ -214,8 +221,8 @@ def refuse_full_disk(job: Job, out: Path, journal: Journal) -> None:
     there = sum(f.stat().st_blocks * 512 for f in journal.folder.iterdir() if f.is_file())
     free = shutil.disk_usage(out.parent).free + there
     if job.layout.nbytes + SPARE_DISK > free:
-        raise UserError(f"{out} would take {job.layout.nbytes / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free there: make "
-                        f"room, or name a folder on another disk.")
+        raise UserError(f"{out} would take {job.layout.nbytes / 1e6:,.1f} MB, {SPARE_DISK / 1e6:.0f} MB are left free, and "
+                        f"{free / 1e6:,.1f} MB are free there: make room, or name a folder on another disk.")
 
 
 def write_beside(job: Job, folder: Path) -> None:

@@ -36,8 +36,8 @@ print(machine.banner("torch", "transformers", "nvidia-modelopt"))
 # ## 1. One number per layer
 #
 # Pico again, this time in FP32: the same numbers as its BF16 file holds, and most CPUs multiply them faster. Calibration text
-# comes from `calibration.txt`, cut into 512 samples of 64 tokens. That is short (2048 tokens are usual for large models), so
-# that all 512 fit into a few seconds. They are shuffled: neighbours in a text resemble each other.
+# comes from `calibration.txt`, cut into 512 samples of 64 tokens. That is short (`./course quantize` takes 512), so that all
+# of them fit into a few seconds. They are shuffled: neighbours in a text resemble each other.
 
 # %%
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -184,9 +184,17 @@ for i in largest.values.topk(8).indices.tolist():
 #
 # $$r = \frac{\text{amax of the block}}{6\,g}$$
 #
-# and gets the nearest E4M3 number. With 448 at the top, full precision down to 2⁻⁶, coarse steps below (2⁻⁹ is the smallest),
-# and zero for whatever is 2⁻¹⁰ or less, there are four fates for a block.
-#
+# and gets the nearest E4M3 number. These end at 448; they have full precision down to 2⁻⁶; below, their steps are as wide as the smallest
+# of them, 2⁻⁹; and whatever is 2⁻¹⁰ or less becomes zero. So a block can have one of four fates, depending on nothing but its share of
+# amax:
+
+# %% tags=["keep_output", "nbval-check-output"]
+for share in (2, 1, 1 / 100, 1 / 10_000, 1 / 100_000, 1 / 250_000, 1 / 1_000_000):
+    r = torch.tensor(448 * share)
+    got = r.clamp(max=448).to(torch.float8_e4m3fn).float()
+    print(f"block at {share:<6g} of amax: wants r = {r:<9.6g} gets {got:<11.6g} {got / r - 1:+7.1%}  {calibration.fate(r)}")
+
+# %% [markdown]
 # ### Exercise 4: the fate of a block
 #
 # Write `block_fate(block_amax, amax)`. Return `"clipped"` for r above 448, else `"full"` from 2⁻⁶ up, else `"coarse"` above 2⁻¹⁰,
@@ -328,6 +336,9 @@ def choose_samples(intervals, tolerance):
 # %%
 check.choose_samples(choose_samples)
 
+# %% [markdown]
+# And what did you measure? Suppose that you would put up with 5 % more KL than 512 samples give. Which count would you take?
+
 # %%
 for k, found in samples.items():
     change = found.against(samples["512"]).kl
@@ -392,7 +403,7 @@ print(f"your guess: {', '.join(my_harmful)}; shown to do harm: {', '.join(harmfu
 # **Predict.** Of the loss that W4A4 adds, what share remains with the weights alone in NVFP4?
 
 # %%
-my_share = 50        # your guess, in per cent
+my_share = 80        # your guess, in per cent
 
 # %%
 def only(weights, activations):
@@ -414,15 +425,15 @@ print(f"KL: weights + activations = {total:.4f}, both at once {sides['both'].kl.
 # %% [markdown]
 # Both sides round sixteen values to the same grid with the same kind of scale, so it is no surprise that they do damage of the same order,
 # and that it roughly adds up: the errors have little to do with each other. Weights alone (W4A16) keep the saving of memory, need no
-# calibration at all, and cost about half. That is why NVIDIA recommends them for one user on a Spark, where decoding waits for memory
-# and not for arithmetic. W4A4 buys the four-bit multiplication with the other half.
+# calibration at all, and cost about half. NVIDIA recommends them for one user on a Spark, where decoding waits for memory and not for
+# arithmetic. W4A4 buys the four-bit multiplication with the other half.
 #
 # ### Other algorithms want more from their samples
 #
 # *Max* asks for one number. [AWQ](https://arxiv.org/abs/2306.00978) asks how large each input *channel* is on average, and tries scales
 # until the layer's *output* on the samples is best. [SmoothQuant](https://arxiv.org/abs/2211.10438) needs each channel's maximum.
 # [GPTQ](https://arxiv.org/abs/2210.17323) and ModelOpt's local-Hessian search need how channels move *together*: a matrix of
-# K × K entries for K channels, which fewer than K tokens can't fill. These methods fit weights to the samples. For them wrong text can do
+# K × K entries for K channels, which fewer than K tokens can't fill. These methods fit something to the samples. For them wrong text can do
 # harm where max doesn't notice, too few samples overfit, and the loss has to be measured on text that calibration never saw.
 #
 # ## 8. On a Spark
@@ -445,8 +456,9 @@ print(f"KL: weights + activations = {total:.4f}, both at once {sides['both'].kl.
 import subprocess
 import sys
 
-wish = f"quantize {paths.PICO} {paths.STATE / 'lesson03' / 'pico-calibrated'} --recipe nvfp4 --calib 64 --dry-run"
-done = subprocess.run([sys.executable, "-m", "gb10", *wish.split()], cwd=paths.ROOT, capture_output=True, text=True, check=False)
+wish = [paths.PICO, paths.STATE / "lesson03" / "pico-calibrated", "--recipe", "nvfp4", "--calib", "64", "--dry-run"]
+done = subprocess.run([sys.executable, "-m", "gb10", "quantize", *map(str, wish)], cwd=paths.ROOT, capture_output=True, text=True,
+                      check=False)
 print(done.stdout or done.stderr)
 
 # %% tags=["solution-only"]
