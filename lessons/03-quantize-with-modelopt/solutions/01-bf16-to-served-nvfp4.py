@@ -164,7 +164,7 @@ print(before)
 # layer. That number becomes the tensor scale of the layer's input; the block scales of activations are computed on the fly.
 #
 # ModelOpt simulates all this with a CUDA kernel. On a machine without a GPU the course registers a *quant backend* in its
-# place, which gives bit for bit the weights of ModelOpt's own NVFP4 tensor. It is in `gb10/quantize/backend.py`, and short.
+# place, which gives bit for bit the weights of ModelOpt's own NVFP4 tensor. It is in `gb10/quantize/backend/`, and short.
 #
 # **Predict.** By how many per cent will the loss rise?
 
