@@ -24,7 +24,7 @@ def stored_bytes(model) -> int:
         weight, quantizer = getattr(module, "weight", None), getattr(module, "weight_quantizer", None)
         if weight is None or quantizer is None or not quantizer.is_enabled:
             continue
-        if not quantizer.fake_quant:
+        if weight.element_size() == 1 or not quantizer.fake_quant:
             raise UserError(f"the weight of {name} is stored in packed form already: ask for the size before the export.")
         total += _weight(weight.shape, quantizer) - weight.numel() * KEPT_BITS // 8
         inputs = getattr(module, "input_quantizer", None)
