@@ -342,7 +342,8 @@ check.choose_samples(choose_samples)
 # %%
 for k, found in samples.items():
     change = found.against(samples["512"]).kl
-    print(f"{k:>4} samples: KL {change.low:+.4f} to {change.high:+.4f} beside 512, at worst {change.high / samples['512'].kl.value:+.1%}")
+    worst = change.high / samples["512"].kl.value
+    print(f"{k:>4} samples: KL {change.low:+.4f} to {change.high:+.4f} beside 512, at worst {worst:+.1%}")
 
 # %% [markdown]
 # ## 6. Bad calibration sets

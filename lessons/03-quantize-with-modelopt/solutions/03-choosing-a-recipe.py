@@ -271,7 +271,8 @@ my_left = 5          # your guess
 
 # %%
 points = [plane.Point("BF16", size["BF16"], 0, 0, 0)]
-points += [plane.Point(n, size[n], c.loss_difference.low, c.loss_difference.value, c.loss_difference.high) for n, c in found.items()]
+for n, c in found.items():
+    points.append(plane.Point(n, size[n], c.loss_difference.low, c.loss_difference.value, c.loss_difference.high))
 
 def paired(a, b):
     """Whether a's loss is shown to be lower than b's, window by window."""
@@ -475,7 +476,8 @@ assert computed == in_file and exported == size["nvfp4"]
 #
 # 1. Size can be computed, loss has to be measured, and speed belongs to a machine. A table that mixes them up is an advertisement.
 # 2. "Not beaten" and "best" are different things. Pair the windows, and say "not shown" where that is the truth.
-# 3. Spend bytes by harm per byte. One afternoon of measuring your own model beats a rule that somebody found on another.
+# 3. Spend bytes by harm per byte. One afternoon of measuring your own model beats a rule that somebody found on another, since
+#    the layers that hurt are not the same ones in every model.
 #
 # **Next step.** Take a model that you use: `./course quantize MODEL OUT --recipe w4a16`, then `./course inspect OUT`, and ask section 3's
 # question of it. Notebook 4 goes on with speed: a claim, two servers, and a verdict.
