@@ -257,16 +257,16 @@ def compare(candidates):
     return found
 
 # %%
-factors = {"1/64": 1 / 64, "1/8": 1 / 8, "1/4": 1 / 4, "1/2": 1 / 2, "3/4": 3 / 4, "1": 1, "2": 2, "3": 3, "4": 4, "64": 64,
+factors = {"1/64": 1 / 64, "1/8": 1 / 8, "1/4": 1 / 4, "1/2": 1 / 2, "3/4": 3 / 4, "calibrated": 1, "2": 2, "3": 3, "4": 4, "64": 64,
            "1024": 2 ** 10, "16384": 2 ** 14, "262144": 2 ** 18}
 wrong = compare({name: {n: f * amax for n, amax in ours.items()} for name, f in factors.items()})
-base = wrong["1"]
+base = wrong["calibrated"]
 print(ranges.table(wrong, base))
 print("2 and 4 the same:", wrong["2"].kl == wrong["4"].kl)
 
 # %%
 fig, ax = figure.new(8, 3)
-ax.axhspan(base.kl.low, base.kl.high, color=figure.GREEN, alpha=0.25, label="factor 1, 95 % interval")
+ax.axhspan(base.kl.low, base.kl.high, color=figure.GREEN, alpha=0.25, label="as calibrated, 95 % interval")
 ax.plot(list(factors.values()), [c.kl.value for c in wrong.values()], "o-", color=figure.BLUE)
 ax.set(xscale="log", yscale="log", xlabel="assumed range / calibrated range", ylabel="KL, nats per token")
 ax.legend(frameon=False)
@@ -283,7 +283,7 @@ print(beside("smallest factor with a KL within 10 %", my_down, min(harmless)))
 # window of section 3, seen by the model. On the right it closes when ordinary blocks get lost, and then it closes for good.
 #
 # Look at 2 and 4, too: the same figures. A power of two moves all block scales by whole exponents, so every rounding falls as before,
-# until the first blocks reach the coarse end. (Factor 1 differs a little: held-out text exceeds what calibration saw, and is clipped.)
+# until the first blocks reach the coarse end. (The calibrated range differs a little: held-out text exceeds what calibration saw, and is clipped.)
 # Factor 3 rounds the scales differently, and the loss moves by some thousandths for no reason but that. The intervals don't know of such
 # luck; they count the chance in the text alone. Keep it in mind as the noise of this experiment. KL, much steadier, is the better judge.
 #
@@ -298,7 +298,7 @@ ranges.draw_spread(ranges.spread(maxima, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 # %% [markdown]
 # **Predict.** The dashed line is one half, the factor that already showed. In the worst layer a single sample stays below it, in the
 # median layer far above. Is one sample of 64 tokens enough? Put down the KL that you expect for it; with 64 samples it was the one
-# in the row "1" above.
+# in the row "calibrated" above.
 
 # %%
 my_kl = 0.1          # your guess: KL after calibration on one sample
@@ -381,9 +381,9 @@ for name, found in bad.items():
           f"lowest {ratio[lowest]:.2f} at {lowest.removeprefix('model.')}")
 
 # %%
-kinds = compare({"documentation": ours, **bad})
-print(ranges.table(kinds, kinds["documentation"]))
-harmful = [name for name in bad if kinds[name].against(kinds["documentation"]).kl.low > 0]
+kinds = compare(bad)
+print(ranges.table({"documentation": base, **kinds}, base))
+harmful = [name for name, c in kinds.items() if c.against(base).kl.low > 0]
 print(f"your guess: {', '.join(my_harmful)}; shown to do harm: {', '.join(harmful)}")
 
 # %% [markdown]
@@ -407,18 +407,19 @@ print(f"your guess: {', '.join(my_harmful)}; shown to do harm: {', '.join(harmfu
 my_share = 80        # your guess, in per cent
 
 # %%
-def only(weights, activations):
-    """The model with these of its quantizers on; the calibrated ranges stay."""
-    for on, which in ((weights, "weight"), (activations, "input")):
-        (mtq.enable_quantizer if on else mtq.disable_quantizer)(model, f"model.layers*{which}_quantizer")
+def without(side):
+    """The calibrated model with the quantizers of one side, weight or input, switched off."""
+    for part in ("weight", "input"):
+        (mtq.disable_quantizer if part == side else mtq.enable_quantizer)(model, f"model.layers*{part}_quantizer")
     return ranges.put(model, ours)
 
-sides = quantize.compare_many(original, {"weights only": lambda: only(True, False), "activations only": lambda: only(False, True),
-                                         "both": lambda: only(True, True)}, held)
-print(ranges.table(sides, sides["both"]))
+sides = quantize.compare_many(original, {"weights only": lambda: without("input"), "activations only": lambda: without("weight")}, held)
+sides["both"] = base                             # measured in section 4
+print(ranges.table(sides, base))
 
 # %%
-print(beside("share of the weights", my_share, 100 * sides["weights only"].loss_difference.value / sides["both"].loss_difference.value, "%"))
+share = sides["weights only"].loss_difference.value / sides["both"].loss_difference.value
+print(beside("share of the weights", my_share, 100 * share, "%"))
 print(sides["weights only"].against(sides["activations only"]))
 total = sides["weights only"].kl.value + sides["activations only"].kl.value
 print(f"KL: weights + activations = {total:.4f}, both at once {sides['both'].kl.value:.4f}")

@@ -346,8 +346,9 @@ figure.show(layers_that_hurt.draw_bars(layers), "Bars of the KL that quantizing 
 
 # %%
 errors = quantize.layer_errors(original, w4a16, text)
-figure.show(layers_that_hurt.draw_errors(errors), "Error of the hidden state after each layer, in per cent: accumulated, and of the "
-            "layer alone. " + "; ".join(f"layer {e.layer}: {e.error:.1%} and {e.alone:.1%}" for e in errors))
+each = "; ".join(f"layer {e.layer}: {e.error:.1%} and {e.alone:.1%}" for e in errors)
+figure.show(layers_that_hurt.draw_errors(errors),
+            f"Error of the hidden state after each layer, in per cent: accumulated, and of the layer alone. {each}")
 
 # %% [markdown]
 # Errors come in at every layer, and mostly pass through to the end. An error in the hidden state is not damage yet, though: what counts is
