@@ -191,7 +191,7 @@ def broken(layers, budget):
     (lambda layers, budget: ["5.qkv"], "return a dictionary"),
     (lambda layers, budget: 7, "return a dictionary"),
     (lambda layers, budget: {1: 2}, "no group 1"),
-    (lambda: {}, "your code raised"),
+    (lambda layers: {}, "your code raised"),
     (broken, "your code raised"),
     ({"5.qkv": "fp8"}, "give the function itself"),
 ])

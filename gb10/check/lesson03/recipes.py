@@ -67,6 +67,8 @@ _POINTS = (
     Case(([("a", 45, 0.02, 0.04), ("b", 60, 0.015, 0.03), ("c", 70, 0.035, 0.05), ("d", 80, 0.000, 0.01)],), None,
          "overlaps, in a row"),
     Case(([("d", 80, 0.000, 0.01), ("c", 70, 0.045, 0.05), ("a", 45, 0.02, 0.04)],), None, "not sorted"),
+    Case(([("wide", 45, 0.00, 0.06), ("narrow", 45, 0.02, 0.04)],), None, "one interval inside the other"),
+    Case(([("small", 45, 0.02, 0.04), ("waste", 60, 0.05, 0.07)],), None, "the smaller one is the better one"),
     Case(([("alone", 45, 0.02, 0.04)],), None, "one point"),
 )
 _POINT_MISTAKES = (

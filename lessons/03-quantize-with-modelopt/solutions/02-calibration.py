@@ -257,7 +257,8 @@ def compare(candidates):
     return found
 
 # %%
-factors = {"1/64": 1 / 64, "1/8": 1 / 8, "1/4": 1 / 4, "1/2": 1 / 2, "3/4": 3 / 4, "calibrated": 1, "2": 2, "3": 3, "4": 4, "64": 64,
+factors = {"1/64": 1 / 64, "1/8": 1 / 8, "1/4": 1 / 4, "1/2": 1 / 2, "3/4": 3 / 4, "calibrated": 1, "2": 2, "3": 3, "4": 4,
+           "64": 64,
            "1024": 2 ** 10, "16384": 2 ** 14, "262144": 2 ** 18}
 wrong = compare({name: {n: f * amax for n, amax in ours.items()} for name, f in factors.items()})
 base = wrong["calibrated"]
