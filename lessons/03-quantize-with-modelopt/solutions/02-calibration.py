@@ -258,8 +258,7 @@ def compare(candidates):
 
 # %%
 factors = {"1/64": 1 / 64, "1/8": 1 / 8, "1/4": 1 / 4, "1/2": 1 / 2, "3/4": 3 / 4, "calibrated": 1, "2": 2, "3": 3, "4": 4,
-           "64": 64,
-           "1024": 2 ** 10, "16384": 2 ** 14, "262144": 2 ** 18}
+           "64": 64, "1024": 2 ** 10, "16384": 2 ** 14, "262144": 2 ** 18}
 wrong = compare({name: {n: f * amax for n, amax in ours.items()} for name, f in factors.items()})
 base = wrong["calibrated"]
 print(ranges.table(wrong, base))
@@ -414,7 +413,8 @@ def without(side):
         (mtq.disable_quantizer if part == side else mtq.enable_quantizer)(model, f"model.layers*{part}_quantizer")
     return ranges.put(model, ours)
 
-sides = quantize.compare_many(original, {"weights only": lambda: without("input"), "activations only": lambda: without("weight")}, held)
+alone = {"weights only": lambda: without("input"), "activations only": lambda: without("weight")}
+sides = quantize.compare_many(original, alone, held)
 sides["both"] = base                             # measured in section 4
 print(ranges.table(sides, base))
 
