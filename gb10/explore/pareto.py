@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gb10.explore import figure
 
+SAME = 1.001                     # sizes within a thousandth are the same size: the rest is scales of whole tensors
 
 @dataclass(frozen=True)
 class Point:
@@ -25,11 +26,11 @@ def apart(a: Point, b: Point) -> bool:
 
 
 def beaten(points: Sequence[Point], better: Callable[[Point, Point], bool] = apart) -> dict[str, str]:
-    """Beaten point -> one that beats it: no larger, and shown to lose less. The smallest such, of several the best."""
+    """Beaten point -> one that beats it: no larger (but for SAME), and shown to lose less. Of several the best."""
     out = {}
     for p in points:
-        if by := [r for r in points if r is not p and r.bytes <= p.bytes and better(r, p)]:
-            out[p.name] = min(by, key=lambda r: (r.bytes, r.value)).name
+        if by := [r for r in points if r is not p and r.bytes <= SAME * p.bytes and better(r, p)]:
+            out[p.name] = min(by, key=lambda r: (r.value, r.bytes)).name
     return out
 
 
@@ -48,30 +49,30 @@ def steps(points: Sequence[Point], better: Callable[[Point, Point], bool] = apar
     there = frontier(points, better)
     out = []
     for i, p in enumerate(there):
-        nexts = [r for r in there[i + 1:] if r.bytes > p.bytes and better(r, p)]
-        if nexts and not any(a.bytes == p.bytes and a.value < p.value for a in there):
+        nexts = [r for r in there[i + 1:] if r.bytes > SAME * p.bytes and better(r, p)]
+        if nexts and not any(p.bytes / SAME <= a.bytes <= SAME * p.bytes and a.value < p.value for a in there):
             out.append((p, nexts[0]))
     return out
 
 
 def draw(points: Sequence[Point], better: Callable[[Point, Point], bool] = apart, what: str = "loss above BF16, nats per token"):
-    """Figure: bytes to the right, loss upwards with intervals; the frontier blue, beaten ones grey."""
-    fig, ax = figure.new(9, 4.4)
+    """Figure: bytes to the right, loss upwards with intervals, a number for each; the frontier blue, beaten ones grey."""
+    fig, (ax, names) = figure.new(9.5, 4.4, columns=2)
+    ax.get_gridspec().set_width_ratios([3.4, 1])
     lost = beaten(points, better)
     for a, b in steps(points, better):
-        ax.plot([a.bytes / 1e6, b.bytes / 1e6], [a.value, b.value], color=figure.BLUE, linewidth=1, zorder=1)
-    # several recipes have the same size: set them side by side, or their intervals hide each other
+        ax.plot([a.bytes / 1e6, b.bytes / 1e6], [a.value, b.value], color=figure.BLUE, linewidth=0.8, alpha=0.5, zorder=1)
     span = (max(p.bytes for p in points) - min(p.bytes for p in points)) / 1e6 or 1.0
-    placed: dict[int, int] = {}
-    for p in sorted(points, key=lambda p: p.value):
-        near = next((b for b in placed if abs(b - p.bytes) < 0.01e6 * span), p.bytes)
-        placed[near] = placed.get(near, -1) + 1
-        x = p.bytes / 1e6 + 0.012 * span * placed[near]
-        colour = figure.GREY if p.name in lost else figure.BLUE
+    order = sorted(points, key=lambda p: (round(p.bytes / 1e6, 2), p.value))
+    for n, p in enumerate(order):
+        # recipes of one size stand side by side, or their intervals would hide each other
+        beside = sum(abs(r.bytes - p.bytes) < 5e3 for r in order[:n])
+        x, colour = p.bytes / 1e6 + 0.016 * span * beside, figure.GREY if p.name in lost else figure.BLUE
         ax.plot([x, x], [p.low, p.high], color=colour, linewidth=1.5, alpha=0.7, zorder=2)
         ax.plot([x], [p.value], "o", color=colour, markersize=5, zorder=3)
-        ax.annotate(p.name, (x, p.value), xytext=(4, 1), textcoords="offset points", fontsize=7.5, color=colour,
-                    va="bottom", rotation=25)
+        ax.annotate(str(n + 1), (x, p.high), xytext=(0, 2), textcoords="offset points", fontsize=8, color=colour, ha="center")
+        names.text(0, 1 - n / max(18, len(order)), f"{n + 1}  {p.name}", fontsize=8.5, color=colour, va="top")
+    names.axis("off")
     ax.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
     ax.set(xlabel="checkpoint, MB", ylabel=what)
     return fig

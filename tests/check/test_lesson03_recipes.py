@@ -153,11 +153,6 @@ def test_a_naive_one_is_not(layers, key, fmt):
     assert verdict.status == NOT_YET and "KL, yours - default" in repr(verdict), verdict
 
 
-def test_the_default_itself_is_no_improvement(pico, layers):
-    verdict = recipes.my_recipe(lambda layers, budget: recipes.default_choice(pico.groups), layers)
-    assert verdict.status == NOT_YET and "the same as the default" in verdict.hint
-
-
 def test_the_default_is_nvidias_recipe_without_its_kv_cache(pico):
     """Same formats, layer by layer, and the same bytes."""
     from gb10 import quantize

@@ -42,6 +42,16 @@ def test_against_all_pairs_and_in_any_order():
             assert winner not in pareto.beaten(points) or loser != winner
 
 
+def test_a_few_bytes_of_scales_are_no_other_size():
+    pair = [point("a", 4_612_096, 0.09), point("b", 4_612_432, 0.03)]
+    assert pareto.beaten(pair) == {"a": "b"} and pareto.steps(pair) == []
+    assert pareto.beaten([pair[0], point("b", 4_622_000, 0.03)]) == {}
+
+
+def test_of_several_that_beat_it_the_best_is_named():
+    assert pareto.beaten([point("a", 4, 0.03), point("b", 5, 0.01), point("c", 5, 0.09)]) == {"c": "b"}
+
+
 def test_another_judge_can_be_given():
     """Paired measurements tell apart what two intervals can't."""
     pair = [point("a", 5, 0.020, 0.01), point("b", 5, 0.025, 0.01)]
@@ -57,7 +67,7 @@ def test_the_picture_has_ink_and_words(points):
 def test_the_picture_draws_every_point_and_greys_the_beaten():
     from gb10.explore import figure
 
-    ax = pareto.draw(TABLE).axes[0]
-    texts = {t.get_text(): t.get_color() for t in ax.texts}
-    assert set(texts) == {p.name for p in TABLE}
+    ax, names = pareto.draw(TABLE).axes
+    texts = {t.get_text().split("  ")[1]: t.get_color() for t in names.texts}
+    assert set(texts) == {p.name for p in TABLE} and len(ax.texts) == len(TABLE)
     assert {n for n, colour in texts.items() if colour == figure.GREY} == set(pareto.beaten(TABLE))

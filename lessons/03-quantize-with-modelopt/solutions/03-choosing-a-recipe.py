@@ -16,12 +16,13 @@
 #
 # | rung | what it takes | what is different there |
 # |---|---|---|
-# | laptop | 2 cores, 8 GB, no GPU | all losses are measured; speeds only for the two formats that vLLM can run on a CPU |
+# | laptop | 2 cores, 8 GB, no GPU | all losses are measured; of the speeds only those that vLLM has a CPU kernel for |
 # | spark | one GB10 | the same cells, on the CPU; section 4 computes what the GPU would show |
 # | rack | several Sparks, B200 or B300 | as on a Spark |
 
 # %%
 import contextlib
+import math
 
 import torch
 
@@ -67,8 +68,6 @@ for r in recipes.values():
 # `bits` is what a quantized weight takes. Each quantized tensor also has a scale of 4 bytes. Return the sum in bytes.
 
 # %%
-import math
-
 def checkpoint_bytes(shapes, kept, bits):
     """Bytes of a weight-only checkpoint."""
     ### BEGIN SOLUTION
@@ -117,10 +116,10 @@ print(f"W4A16 in the file: {in_file:,} bytes; computed: {computed:,}; BF16: {sto
 # the candidate's probabilities moved from the original's; and **top-1**, how often both find the same token most probable.
 # Intervals come from a paired bootstrap over windows of 256 tokens, as in notebook 4.
 #
-# Some recipes search for minutes on a CPU. They are behind a switch, and the table will name them as left out.
+# Some recipes search for a long time on a CPU. They are behind a switch, and the table will name them as left out.
 
 # %%
-slow = False         # True: also the searches, two to five minutes more on two cores
+slow = False         # True: also the searches, some minutes more on two cores
 
 SEARCHES = ["nvfp4-awq-lite", "nvfp4-awq-clip", "nvfp4-local-hessian", "nvfp4-gptq", "nvfp4-svdquant", "int4-awq"]
 MIXTURES = ["nvfp4-experts"]                 # for mixtures of experts: a dense model has no layer for it
@@ -148,7 +147,7 @@ original, size = load(), {"BF16": stored_bytes(load())}
 def made(name, **options):
     """A function that makes the quantized model when its turn comes: one candidate in memory at a time."""
     def make():
-        print(name, end=" ", flush=True)
+        print(name, *options.values(), end="; ", flush=True)
         model = quantize.quantize(load(), batches, recipe=name, **options)
         size[name] = stored_bytes(model)
         return model
@@ -158,8 +157,8 @@ found = quantize.compare_many(original, {name: made(name) for name in measured},
 
 # %%
 for name, c in sorted(found.items(), key=lambda item: item[1].kl.value):
-    sure = "no difference shown" if c.loss_difference.covers(0) else ""
-    print(f"{name:<20} loss +{c.loss_difference}   KL {c.kl.value:.4f}   top-1 {c.top1.value:.1%}   {sure}".replace("+-", "-"))
+    sure = "no difference shown" if c.loss_difference.covers(0) else f"perplexity x {math.exp(c.loss_difference.value):.3f}"
+    print(f"{name:<20} loss above BF16 {c.loss_difference!s:<28} KL {c.kl.value:.4f}   top-1 {c.top1.value:.1%}   {sure}")
 print(beside("\nrecipes shown to lose", my_shown, sum(c.loss_difference.low > 0 for c in found.values())))
 
 # %% [markdown]
@@ -175,9 +174,9 @@ print(beside("\nrecipes shown to lose", my_shown, sum(c.loss_difference.low > 0 
 #
 # ## 4. How fast
 #
-# vLLM on a CPU has a kernel for NVFP4 on both sides, an emulation, and none for W4A16, FP8 or MXFP8: such checkpoints are read and then
-# refused. So there are two speeds to measure here, BF16 and `nvfp4`. Recipes that only move the NVFP4 line (`nvfp4-mlp`,
-# `nvfp4-mse`) use the same kernel, and are not started.
+# vLLM on a CPU knows two ways with NVFP4. With rounded activations, the weights are unpacked for every multiplication, an emulation. Weights
+# alone (W4A16) are decoded once, when they are loaded, and from then on it computes as in BF16. FP8 and MXFP8 checkpoints are read and
+# then refused, for want of a kernel. So two starts tell it all, BF16 and `nvfp4`; the table says of the others which of the two they run like.
 
 # %%
 def speed(checkpoint):
@@ -198,7 +197,7 @@ print(f"nvfp4 in the file: {exported:,} bytes; computed: {size['nvfp4']:,}")
 print({name: f"{r:.0f} tokens/s" for name, r in rate.items()})
 
 # %% [markdown]
-# The four-bit model is the slower one, since a CPU unpacks what a Blackwell tensor core multiplies. This says nothing about a Spark. What
+# The four-bit model is the slower one, since a CPU unpacks again and again what a Blackwell tensor core multiplies as it is. This says nothing about a Spark. What
 # would one show? Decoding for one user reads every weight once per token, so the bytes decide: the roofline of lesson 1. Here it is for a
 # model of a size that one would serve there. These rates are **predicted**, with the predictor's band, not measured;
 # `./course fit Qwen3-8B --weights nvfp4` prints the same.
@@ -226,12 +225,14 @@ def fast(r):
     """The speed on this machine, or why there is none."""
     if r.name in rate:
         return f"{rate[r.name]:.0f} tokens/s"
-    return "as nvfp4, not started" if r.serves_on_cpu else "no kernel on a CPU" if r.exports else "no engine"
+    if r.serves_on_cpu:
+        return f"as {'BF16' if r.activations == 'BF16' else 'nvfp4'}, not started"
+    return "no kernel on a CPU" if r.exports else "no engine"
 
 print(f"{'':<20} {'bits':>6} {'bytes':>11}   {'loss above BF16, 95 %':<28} {'KL':>7} {'top-1':>6}   decode here")
 print(f"{'BF16':<20} {16:>6} {size['BF16']:>11,}   {'':<28} {'':>7} {'':>6}   {rate['BF16']:.0f} tokens/s")
 for name, c in found.items():
-    print(f"{name:<20} {recipes[name].bits:>6g} {size[name]:>11,}   {str(c.loss_difference):<28} {c.kl.value:>7.4f} "
+    print(f"{name:<20} {recipes[name].bits:>6g} {size[name]:>11,}   {c.loss_difference!s:<28} {c.kl.value:>7.4f} "
           f"{c.top1.value:>6.1%}   {fast(recipes[name])}")
 for name in left_out:
     print(f"{name:<20} {recipes[name].bits:>6g}   left out: {'no experts in pico' if name in MIXTURES else 'slow on a CPU'}")
@@ -288,9 +289,10 @@ print(beside("\nnot beaten, paired", my_left, len(plane.frontier(points, paired)
 plane.show(points, paired)
 
 # %% [markdown]
-# Blue points are not beaten, grey ones are; a line joins two points only where the larger one is shown to lose less. Not every blue point
-# is good: some are there because this text can't tell them apart. `nvfp4` is grey because `w4a16` has the same bytes and loses less;
-# it has a third dimension in its favour, speed with many users, which the picture doesn't show.
+# Blue points are not beaten, grey ones are; a line joins two points only where the larger one is shown to lose less. Sizes within a
+# thousandth count as the same here: that is tensor scales. Not every blue point is good: some are there because this text can't tell
+# them apart. `nvfp4` is grey because others of its size lose less; it has a third dimension in its favour, speed with many users, which the
+# picture doesn't show.
 #
 # Within one size a search may help. Does it, here?
 
@@ -330,9 +332,10 @@ whole = sensitivity[0].all.kl.value
 print(f"single effects add up to {sum(by_layer):.4f}; all groups together were measured as {whole:.4f}")
 
 # %% [markdown]
-# The ends hurt: the first layer writes what all others read, and the last one stands right before the answer. So the old advice "keep
-# the first and the last layer" has something to it. But look *into* the layers. The harmful matrices of layer 5 are the small ones, and in
-# layer 0 it is the MLP. The right-hand map divides by what it would cost to raise a group from 4.5 to 8 bits, and orders them anew.
+# The ends hurt: the first layer writes what all others read, and the last ones stand right before the answer. So the old advice "keep
+# the first and the last layer" has something to it. But look *into* the layers. In layer 5 the small matrices of attention do more harm than
+# the large ones of the MLP; in layer 0 it is the other way round. The right-hand map divides by what it would cost to raise a group from 4.5 to
+# 8 bits, and the order changes.
 #
 # Small effects nearly add up; that is what makes planning possible. With intervals, the twelve largest:
 
@@ -351,7 +354,7 @@ figure.show(layers_that_hurt.draw_errors(errors),
             f"Error of the hidden state after each layer, in per cent: accumulated, and of the layer alone. {each}")
 
 # %% [markdown]
-# Errors come in at every layer, and mostly pass through to the end. An error in the hidden state is not damage yet, though: what counts is
+# The first layer brings in a good part of the error, and every later one adds its own; what came in stays in. An error in the hidden state is not damage yet, though: what counts is
 # what the output makes of it. So this view says where errors arise, and KL says which of them matter.
 #
 # ## 7. Your own recipe
@@ -414,8 +417,7 @@ def my_recipe(layers, budget):
     ### END SOLUTION
 
 # %%
-verdict = check.my_recipe(my_recipe, layers)
-verdict
+check.my_recipe(my_recipe, layers)
 
 # %% [markdown]
 # ModelOpt has a search of its own, `auto_quantize`. It estimates each layer's effect from the gradient of the loss, and then solves the
@@ -438,8 +440,8 @@ for name in list(judged)[1:]:
 
 # %% [markdown]
 # A mixture is an ordinary checkpoint: ModelOpt writes the format of each layer into `hf_quant_config.json`, with `MIXED_PRECISION` as its
-# algorithm, and vLLM reads it layer by layer. Whether it is worth the trouble on *your* model is a matter of the two minutes that
-# you just spent. On a large one the same cells take longer; the order of the layers will be another.
+# algorithm, and vLLM's loader reads it layer by layer. Running it takes a GPU; on a Spark it has not been tried yet. Whether a mixture is worth the
+# trouble for *your* model, the same cells will tell. On a large one they take longer, and the order of the layers will be another.
 #
 # ## 8. The KV cache
 #
@@ -469,7 +471,7 @@ for name in ("w4a16", "spark", "nvfp4", "nvfp4-experts", "nvfp4-mse", "fp8"):
 
 # %% tags=["solution-only"]
 # The tests run this notebook: its solutions have to pass their own checkers, and sizes have to be those of the files.
-assert check.checkpoint_bytes(checkpoint_bytes) and check.pareto(pareto) and verdict
+assert check.checkpoint_bytes(checkpoint_bytes) and check.pareto(pareto) and check.my_recipe(my_recipe, layers)
 assert computed == in_file and exported == size["nvfp4"]
 
 # %% [markdown]
