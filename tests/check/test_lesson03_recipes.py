@@ -21,7 +21,7 @@ def from_notebook(name, kind):
     """The function as the derived notebook defines it."""
     source = next(s for s in notebooks.sources("03") if s.stem.startswith("03-"))
     cell = next(c for c in notebooks.derive(source, kind).cells if c.cell_type == "code" and f"def {name}(" in c.source)
-    scope = {}
+    scope = {"math": math}
     exec(cell.source, scope)  # noqa: S102 - our own notebook
     return scope[name]
 
