@@ -19,7 +19,7 @@ VLLM = {"FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO", "NVFP4", "W4A16_NVFP4",
 ALL = cookbook.recipes()
 # bits of an element, and of a block's scale divided by its size
 BITS = {"NVFP4": 4 + 8 / 16, "NVFP4 (blocks of 32)": 4 + 8 / 32, "FP8": 8, "MXFP8": 8 + 8 / 32, "MXFP6": 6 + 8 / 32,
-        "MXFP4": 4 + 8 / 32, "INT8": 8, "INT4": 4 + 16 / 128}
+        "MXFP4": 4 + 8 / 32, "INT8": 8, "INT4": 4 + 32 / 128}     # ModelOpt stores FP32 scales
 
 
 @pytest.fixture(scope="module")
