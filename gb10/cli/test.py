@@ -4,7 +4,7 @@ from gb10.errors import WorkFailed
 
 HELP = "Run the whole test suite. Everything after 'test' goes to pytest (paths are taken from the course's folder)."
 EXAMPLES = """\
-  ./course test                        everything: 15 minutes on 2 idle cores, 25 on busy ones
+  ./course test                        everything: some 45 minutes on 2 cores
   ./course test tests/cli -x           one folder, stop at the first failure
   ./course test -k "quantize and not browser"
 """
@@ -47,7 +47,7 @@ def run(args) -> int:
         print(f"{line}\n!!  No Chromium here: THE BROWSER TESTS WILL BE SKIPPED. On Debian and Ubuntu: "
               f"apt-get install chromium\n{line}", flush=True)
     if not args.rest:
-        print("The whole test suite: 15 minutes on 2 idle cores, 25 on busy ones.", flush=True)
+        print("The whole test suite: some 45 minutes on 2 cores.", flush=True)
     command = [sys.executable, "-m", "pytest", *(args.rest or [*IN_PAIRS, "tests"])]
     env = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, cwd=paths.ROOT, env=env)
