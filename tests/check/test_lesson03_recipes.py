@@ -1,63 +1,15 @@
-"""Every checker of lesson 03, notebook 3: stubs, solutions, each plausible mistake, hostile answers; and recipes that are measured."""
+"""Checkers of lesson 03, notebook 3, beyond what test_lesson03.py asks of every checker: and recipes that are measured."""
 
 import math
 from types import SimpleNamespace
 
 import pytest
+from lesson03_notebooks import from_notebook
 
 from gb10 import notebooks
-from gb10.check import lesson03
 from gb10.check.lesson03 import recipes
 from gb10.check.verdict import CORRECT, NOT_ATTEMPTED, NOT_YET
 from gb10.quantize.bootstrap import Interval
-
-EXERCISES = {
-    "checkpoint_bytes": (recipes.checkpoint_bytes, recipes._SHAPE_MISTAKES),
-    "pareto": (recipes.pareto, recipes._POINT_MISTAKES),
-}
-
-
-def from_notebook(name, kind):
-    """The function as the derived notebook defines it."""
-    source = next(s for s in notebooks.sources("03") if s.stem.startswith("03-"))
-    cell = next(c for c in notebooks.derive(source, kind).cells if c.cell_type == "code" and f"def {name}(" in c.source)
-    scope = {"math": math}
-    exec(cell.source, scope)  # noqa: S102 - our own notebook
-    return scope[name]
-
-
-def test_they_are_found_under_the_lessons_name():
-    assert all(getattr(lesson03, name) is getattr(recipes, name) for name in (*EXERCISES, "my_recipe"))
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_the_untouched_stub(name):
-    assert EXERCISES[name][0](from_notebook(name, notebooks.EXERCISE)).status == NOT_ATTEMPTED
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_the_solution(name):
-    verdict = EXERCISES[name][0](from_notebook(name, notebooks.SOLUTION))
-    assert verdict.status == CORRECT, verdict
-
-
-@pytest.mark.parametrize(("name", "number"), [(n, i) for n in EXERCISES for i in range(len(EXERCISES[n][1]))])
-def test_each_mistake_gets_its_own_hint(name, number):
-    check, mistakes = EXERCISES[name]
-    verdict = check(mistakes[number].function)
-    assert verdict.status == NOT_YET and verdict.hint == mistakes[number].hint, verdict
-
-
-@pytest.mark.parametrize("name", EXERCISES)
-def test_other_wrong_answers(name):
-    check = EXERCISES[name][0]
-
-    def raises(first, *rest):
-        return first["no"][0]
-
-    for wrong in (raises, lambda *a: 0, lambda *a: "x", lambda *a: math.nan, lambda: 1, lambda *a: [math.nan]):
-        verdict = check(wrong)
-        assert verdict.status == NOT_YET and verdict.hint, wrong
 
 
 def test_other_right_answers():

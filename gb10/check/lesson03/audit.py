@@ -62,7 +62,7 @@ _RUN_MISTAKES = (
     Mistake(lambda a, b: _spoilers(a, b, output=lambda m, n: abs(m - n) > TOLERANCE * max(m, n) and max(m, n) > 2 * min(m, n)),
             "answers are made equally long by the benchmark: any difference in output_tokens says that a side stopped early."),
     Mistake(lambda a, b: _spoilers(a, b, flight=False), "with other requests in flight a request waits for them: look at in_flight, too."),
-    Mistake(lambda a, b: not _spoilers(a, b), "asked is which figures differ, as a list of their names; [] where nothing does."),
+    Mistake(lambda a, b: not _spoilers(a, b), "that says whether the work was the same; asked are the names of what spoils it."),
     Mistake(lambda a, b: bool(_spoilers(a, b)), "asked is which figures differ, as a list of their names; [] where nothing does."),
     Mistake(lambda a, b: len(_spoilers(a, b)), "asked are the names of what differs, not how many there are."),
 )

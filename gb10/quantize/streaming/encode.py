@@ -1,8 +1,8 @@
 """One group of weights from file to file: first its largest magnitude, then its codes, a stretch at a time.
 
 Weights are looked at where they are, in the system's page cache, through a window on the file that moves along; what is
-made of a stretch fits the processor's cache and is written at once. So a thread needs some tens of megabytes, whatever the
-size of the model.
+made of a stretch fits the processor's cache and is written at once. So memory depends neither on the size of the model nor,
+beyond some 8 MB each, on the number of threads, which share what there is: below 1 GB for the 20 cores of a Spark.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from gb10.formats.kernels.plain import BLOCK
 from gb10.quantize.inside.header import TensorInfo, elements
 
 STRETCH = 1 << 15                      # blocks: 1 MB of BF16
-WINDOW = 32 << 20                      # bytes of a file that are mapped at a time
+WINDOW, WINDOWS = 32 << 20, 256 << 20   # bytes of a file that a thread maps at a time; that all of them map together
 COPY = 1 << 20                         # bytes copied at a time
-REMEMBERED = 16 << 20                  # blocks of a group whose magnitudes are kept between both passes: 64 MB
+REMEMBERED, ALL_REMEMBERED = 16 << 20, 128 << 20     # blocks of a group whose magnitudes are kept between both passes (4
+                                       # bytes each), by one thread and by all of them
 GATHERED = 4 << 20                     # block scales that are written at once: small writes cost most
 
 Write = Callable[[str, int, memoryview], None]      # (tensor, offset in it, bytes)
@@ -32,10 +33,15 @@ Count = Callable[[int], None]                       # bytes of the source that a
 
 
 class Encoder:
-    """What one thread needs. `open_file(name)` gives the descriptor of a source file; `stop()` is asked between stretches."""
+    """What one of `threads` threads needs. `open_file(name)` gives the descriptor of a source file; `stop()` is asked between
+    stretches."""
 
-    def __init__(self, open_file: Callable[[str], int], count: Count = lambda n: None, stop: Callable[[], None] = lambda: None):
+    def __init__(self, open_file: Callable[[str], int], count: Count = lambda n: None, stop: Callable[[], None] = lambda: None,
+                 threads: int = 1):
         self.open_file, self.count, self.stop = open_file, count, stop
+        self.remembered = min(REMEMBERED, ALL_REMEMBERED // threads)
+        stretch = STRETCH * BLOCK * 4                    # a window holds whole stretches, of any kind
+        self.window = max(stretch, min(WINDOW, WINDOWS // threads) // stretch * stretch)
         self._memory = np.empty(max(COPY, STRETCH * BLOCK * 4), np.uint8)
         self.room, self.aligned = self._memory.data, self._memory.ctypes.data
         self.magnitudes = np.empty(0, np.float32)
@@ -49,7 +55,7 @@ class Encoder:
         (ModelOpt's export has no defined scale there).
         """
         blocks = [elements(info.shape) // BLOCK for info in infos]
-        remembered = sum(blocks) <= REMEMBERED
+        remembered = sum(blocks) <= self.remembered
         if remembered:
             self._remember(sum(blocks))
         at, largest = [4 * sum(blocks[:i]) for i in range(len(infos))], []
@@ -88,8 +94,8 @@ class Encoder:
         fd, size = self.open_file(info.file), BLOCK * itemsize
         step = STRETCH * size
         self._refuse_short(fd, info)
-        for first in range(0, info.bytes, WINDOW):
-            last = min(first + WINDOW, info.bytes)
+        for first in range(0, info.bytes, self.window):
+            last = min(first + self.window, info.bytes)
             with _mapped(fd, info.offset + first, info.offset + last) as address:
                 for at in range(first, last, step):
                     self.stop()

@@ -173,7 +173,7 @@ class Threads:
 
         def one(i: int) -> None:
             if not hasattr(mine, "encoder"):
-                mine.encoder = Encoder(source, out.count, stop)
+                mine.encoder = Encoder(source, out.count, stop, self.threads)
             infos, zero = out.infos(i), []
             if infos[0].name in out.quantized:
                 zero = mine.encoder.group(infos, out.write)
