@@ -75,6 +75,8 @@ SHAPE = (32, 64)
 LAYOUTS = {
     "nvfp4 w4a16": (modelopt(), "NVFP4", "modelopt", SHAPE, "16", (32 * 64 / 2 + 32 * 4 + 4) * 8 / 2048),
     "nvfp4 w4a4": (modelopt(input_scale=.01), "NVFP4", "modelopt", SHAPE, "16", (1024 + 128 + 8) * 8 / 2048),
+    "nvfp4 w4a8": (modelopt(input_scale=.01) | {"weight_scale": ("F8_E4M3", (32, 2))}, "NVFP4", "modelopt", SHAPE, "32",
+                   (1024 + 64 + 8) * 8 / 2048),
     "nvfp4 ct": (compressed(), "NVFP4", "compressed-tensors", SHAPE, "16", (1024 + 128 + 4) * 8 / 2048),
     "mxfp4 modelopt": ({"weight": ("U8", (32, 32)), "weight_scale": ("U8", (32, 2))}, "MXFP4", "modelopt", SHAPE, "32", 4.25),
     "mxfp4 ct": ({"weight_packed": ("U8", (32, 32)), "weight_scale": ("U8", (32, 2))}, "MXFP4", "compressed-tensors", SHAPE, "32", 4.25),
@@ -153,7 +155,7 @@ def test_the_metadata_says_whose_fp8_it_is(tmp_path, said, layout, activations):
 
 @pytest.mark.parametrize("wrong", [
     modelopt() | {"weight_scale": ("F8_E4M3", (32, 5))}, modelopt() | {"weight_scale": ("F8_E4M3", (16, 4))},
-    modelopt() | {"weight_scale": ("F8_E4M3", (32, 2))}, modelopt() | {"weight_scale": ("F8_E4M3", ())},
+    modelopt() | {"weight_scale": ("F8_E4M3", (32, 1))}, modelopt() | {"weight_scale": ("F8_E4M3", ())},
     {"weight": ("U8", (32, 32)), "weight_scale": ("F8_E4M3", (32, 4))}, compressed() | {"weight_scale": ("F8_E4M3", (32, 3))},
     {"weight": ("F8_E4M3", SHAPE), "weight_scale": ("F32", (7,))}, {"weight": ("F8_E4M3", SHAPE), "input_scale": f32(.1)},
     {"weight_packed": ("I32", (32, 8)), "weight_scale": ("BF16", (32, 2))},
@@ -188,3 +190,18 @@ def test_the_shipped_model_and_what_nvfp4_would_make_of_it():
     assert not r.quantized and r.kept == [] and r.total.bits == 16 and r.warnings == [] and r.formats.keys() == {"BF16"}
     linear = sum(w.parameters for w in r.weights if w.kind in ("attention", "mlp"))
     assert r.nvfp4_bytes == round(linear * 4.5 / 8) + 2 * (r.total.parameters - linear)
+
+
+def test_modelopts_w4a8_made_by_modelopt(tiny, batches, tokenizer, tmp_path):
+    """Blocks of 32 belong to that format, and its weight_scale_2 is amax / 448."""
+    import copy
+
+    from gb10 import quantize
+
+    folder = quantize.export(quantize.quantize(copy.deepcopy(tiny), batches, recipe="w4a8-nvfp4-fp8"), tokenizer, tmp_path / "w4a8")
+    report = inspect(folder)
+    assert report.warnings == [] and "in blocks of 32" in str(report) and "amax / 448" in str(report)
+    weight = next(w for w in report.weights if w.name == M)
+    assert (weight.block, weight.activations) == ("32", "FP8")
+    amax = max(tiny.get_submodule(M.replace("up", part)).weight.abs().max().float() for part in ("up", "gate"))
+    assert quantize.read_tensor(folder, f"{M}.weight_scale_2") == amax / 448

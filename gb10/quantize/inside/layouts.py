@@ -110,9 +110,11 @@ def _modelopt_4bit(p: dict, main: TensorInfo):
     shape = (*main.shape[:-1], doubled * main.shape[-1]) if main.shape else ()
     if scale.dtype == "F8_E4M3":
         block, problem = _along_k(shape, scale, 16)
+        if block == "32":                            # ModelOpt's W4A8_NVFP4_FP8, the only one with such blocks
+            problem = ""
         if "weight_scale_2" not in p:
             problem = problem or "has block scales and no weight_scale_2"
-        activations = "FP4" if "input_scale" in p else ""
+        activations = "" if "input_scale" not in p else "FP8" if block == "32" else "FP4"
         return "NVFP4", "modelopt", shape, elements(shape), block, activations, problem
     if scale.dtype in ("U8", "F8_E8M0"):
         block, problem = _along_k(shape, scale, 32)

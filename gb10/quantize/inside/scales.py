@@ -65,6 +65,9 @@ def inside(weight: Weight) -> str | None:
             return None
         size, block = ggml.BYTES[weight.format], ggml.BLOCK[weight.format]
         return f"{weight.format}: {size} bytes hold {block} weights and their scales, {8 * size / block:.4g} bits each."
+    if _for_fp8(weight):
+        return ("NVFP4 in blocks of 32, for FP8 activations (W4A8): weight = code x block scale x weight_scale_2, and "
+                "weight_scale_2 = amax / 448, so that code x block scale is an FP8 number.")
     if weight.format in ("MXFP4", "MXFP6", "MXFP8"):
         return (f"{weight.format}: weight = code x 2^(scale - 127), one E8M0 byte for 32 weights and no scale of the whole "
                 f"tensor.")
@@ -80,9 +83,14 @@ def inside(weight: Weight) -> str | None:
     return None
 
 
+def _for_fp8(weight: Weight) -> bool:
+    """ModelOpt's W4A8_NVFP4_FP8 (modelopt.torch.export.quant_utils, get_weight_scaling_factor_2, 0.47.0)."""
+    return (weight.format, weight.layout, weight.block) == ("NVFP4", "modelopt", "32")
+
+
 def convention(weight: Weight, role: str) -> Convention | None:
     layout = "scaled" if weight.format == "FP8" else weight.layout
-    if weight.format not in ("NVFP4", "FP8"):
+    if weight.format not in ("NVFP4", "FP8") or _for_fp8(weight):
         return None
     if (role, layout) == ("weight_scale", "scaled") and weight.block not in ("tensor", "expert"):
         return None
