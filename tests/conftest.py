@@ -9,9 +9,9 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # With `-n 2` a folder is run by one worker, because its tests share servers; the longest come first. The browser tests
-# and the run of lesson 3 are one group: both let the lesson start an engine on the course's own port.
+# and the runs of lessons 3 and 4 are one group: all of them start an engine on the course's own port.
 LONGEST_FIRST = ("serving lessons", "notebooks", "engines", "bootstrap")
-SERVING = ("tests/browser/", "test_every_notebook_runs[03-")
+SERVING = ("tests/browser/", "test_every_notebook_runs[03-", "test_every_notebook_runs[04-")
 
 
 def group(nodeid: str) -> str:

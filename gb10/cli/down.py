@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-HELP = "Stop the engines that the course started (and nothing else), and wait until their ports are free."
+HELP = "Stop the engines that the course started, containers of its compose files too (and nothing else), and free their ports."
 EXAMPLES = """\
   ./course down                 all of them
   ./course down --port 8003     that one
@@ -18,9 +18,10 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> int:
-    from gb10.engines import launch, process, state
+    from gb10.engines import containers, launch, process, state
     from gb10.errors import UserError, WorkFailed
 
+    containers.adopt()
     own, said = state.sweep()
     for sentence in said:
         print(sentence, file=sys.stderr)
@@ -39,6 +40,6 @@ def run(args) -> int:
     elif not chosen:
         print("Nothing to stop" + (f" on port {args.port}." if args.port else ": no engine of the course's is up."))
     if stuck:
-        raise WorkFailed(f"{stuck[0].engine} (pid {stuck[0].pid}) could not be ended, or port {stuck[0].port} is still held "
+        raise WorkFailed(f"{stuck[0].engine} ({stuck[0].where}) could not be ended, or port {stuck[0].port} is still held "
                          f"by {process.holder(stuck[0].port) or 'someone'}.")
     return 0

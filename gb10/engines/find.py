@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from gb10.endpoints import KNOWN, STANDIN, engine_of
 from gb10.errors import UserError
 
-TITLES = {"vllm": "vLLM on the CPU", "standin": STANDIN}
 _started = []       # servers that connect() started in this process
 
 
@@ -50,7 +49,7 @@ def connect(*, model: str | None = None, quiet: bool = False) -> Connection:
 
         server = start(quiet=quiet)
         _started.append(server)
-        found = {"engine": TITLES[server.engine], "url": server.url, "models": [server.model]}
+        found = {"engine": server.note.title, "url": server.url, "models": [server.model]}
     names = found["models"]
     if model is not None and model not in names:
         raise UserError(f"{found['engine']} at {found['url']} does not serve {model}; it serves {', '.join(names)}.")
@@ -74,7 +73,7 @@ def running(known=None, timeout: float = 1.0) -> list[dict]:
 
     own, _ = state.sweep()
     places = {url: name for name, url in (KNOWN if known is None else known)}
-    places |= {e.url: e.engine for e in own}     # what the course started, wherever it listens
+    places |= {e.url: e.title for e in own}     # what the course started, wherever it listens
     with ThreadPoolExecutor(max(1, len(places))) as pool:
         answers = dict(zip(places, pool.map(lambda url: models(url, timeout), places), strict=True))
     return [{"engine": title(places[url], url, owner), "url": url, "models": ids}
@@ -83,8 +82,6 @@ def running(known=None, timeout: float = 1.0) -> list[dict]:
 
 def title(name: str, url: str, owner: str) -> str:
     """How to call an engine, from its place and from what it says about itself."""
-    if name in TITLES:
-        return TITLES[name]
     told = engine_of(owner)
     return told if name == "own" or told == STANDIN else name
 

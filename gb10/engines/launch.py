@@ -20,14 +20,12 @@ from types import ModuleType
 from typing import Self
 
 from gb10.engines import model as models
-from gb10.engines import process, state, vllm_env
+from gb10.engines import ports, process, state, vllm_env
 from gb10.engines.progress import Progress
 from gb10.errors import UserError, WorkFailed
 from gb10.paths import PICO
 
-PORT = 8000                     # "a model of one's own"
 EMBEDDED = ("vllm", "standin")
-LATER = {"trtllm": "TensorRT-LLM", "ollama": "Ollama", "sglang": "SGLang", "nim": "NIM"}
 
 
 class Server:
@@ -36,7 +34,7 @@ class Server:
     def __init__(self, note: state.Engine):
         self.note = note
         self._client = None
-        self.engine, self.url, self.model = note.engine, note.url, note.model
+        self.engine, self.title, self.url, self.model = note.engine, note.title, note.url, note.model
         self.pid, self.port, self.ready_s, self.log = note.pid, note.port, note.ready_s, Path(note.log)
 
     @property
@@ -91,9 +89,9 @@ def start(model: str | Path = PICO, *, engine: str | None = None, port: int | No
     """
     adapter, why = choose(engine)
     name = served_name(model, name)
-    wanted, port = port, _port(port)
+    wanted, port = port, ports.checked(port)
     state.FOLDER.mkdir(parents=True, exist_ok=True)
-    with _starting(port, wanted is None) as port:
+    with ports.held(port, wanted is None) as port:
         folder = resolve(model, quiet)
         found = models.look(folder)
         kind, length = dtype or adapter.dtype(found), adapter.context(found, context)
@@ -110,7 +108,7 @@ def plan(model: str | Path = PICO, *, engine: str | None = None, port: int | Non
          dtype: str | None = None, context: int | None = None) -> dict:
     """What start() would run, and the bytes it would need; starts, installs and fetches nothing."""
     adapter, _ = choose(engine)
-    name, port = served_name(model, name), _port(port)
+    name, port = served_name(model, name), ports.checked(port)
     found = models.look(resolve(model, fetch=False))
     kind, length = dtype or adapter.dtype(found), adapter.context(found, context)
     from gb10.machine import detect
@@ -126,11 +124,8 @@ def plan(model: str | Path = PICO, *, engine: str | None = None, port: int | Non
 def choose(engine: str | None) -> tuple[ModuleType, str | None]:
     """The module that knows how to run the engine, and why it is the stand-in if nobody asked for that."""
     engine = engine or os.environ.get("GB10_ENGINE") or None
-    if engine in LATER:
-        raise UserError(f"{LATER[engine]} can't be started by this version of the course. What it starts today: vllm (on "
-                        f"the CPU, the default). A {LATER[engine]} that already runs is found by notebooks all the same.")
     if engine not in (None, *EMBEDDED):
-        raise UserError(f"there is no engine '{engine}'. What this version starts: vllm (on the CPU) and standin.")
+        raise UserError(f"{engine} is not an engine that runs without a container: vllm (on the CPU) and standin are.")
     reason = vllm_env.why_not()
     if engine == "vllm" and reason:
         raise UserError(f"vLLM can't run here: {reason}. The stand-in can: ./course up standin")
@@ -161,7 +156,7 @@ def resolve(model: str | Path, quiet: bool = False, fetch: bool = True) -> Path:
     if path.exists() or isinstance(model, Path) or str(model).startswith((".", "/", "~")):
         return path
     if models.HUB_NAME.fullmatch(str(model)):
-        from gb10.engines import hub
+        from gb10 import hub
 
         return hub.fetch(str(model), quiet=quiet) if fetch else hub.folder(str(model))
     raise UserError(f"there is no model '{model}': give pico, a folder, or a name on the Hugging Face hub such as "
@@ -177,57 +172,6 @@ def guard(needs: dict[str, int], found: models.Model) -> None:
         parts = " + ".join(f"{what} {size / 1e9:.2f}" for what, size in needs.items())
         raise UserError(f"{found.path.name} would need {total / 1e9:.1f} GB of memory ({parts}), {available / 1e9:.1f} GB "
                         f"are available: close other programs or ./course down, or serve a smaller model.")
-
-
-def _port(port: int | None) -> int:
-    if port is None:
-        return PORT
-    if not 1024 <= port <= 65535:
-        raise UserError(f"port {port} can't be used: take one from 1024 to 65535 (8000 is the course's own).")
-    return port
-
-
-@contextlib.contextmanager
-def _starting(port: int, next_free: bool):
-    """Hold the start of engines on this port, once it is known to be free; the next free one if that is allowed.
-
-    The lock is the user's, not the checkout's: vLLM binds its port with SO_REUSEPORT, so that two courses starting at
-    the same moment would both get it and answer each other's requests.
-    """
-    locks = state.locks()
-    for candidate in range(port, port + (20 if next_free else 1)):
-        with open(locks / f"{candidate}.lock", "w") as lock:
-            if not _try_lock(lock):
-                reason = "another start on it is under way"
-            elif reason := taken(candidate):
-                pass
-            else:
-                yield candidate
-                return
-    raise UserError(f"port {port} is taken: {reason}. Take another (--port {port + 3}), or stop what holds it.")
-
-
-def _try_lock(lock) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # Windows: two starts at the same moment are then told apart by the port alone
-        return True
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-
-
-def taken(port: int) -> str | None:
-    """Why the port can't be had, as a clause; None if it can. Notes of engines that are gone are cleared away."""
-    running, _ = state.sweep()
-    for e in running:
-        if e.port == port:
-            return f"the course's own {e.engine} serves {e.model} there (pid {e.pid}; ./course down --port {port} stops it)"
-    if process.port_free(port):
-        return None
-    return f"{process.holder(port) or 'a program of another user'} listens there"
 
 
 def _launch(adapter, command, extra, found, name, port, owner, timeout, quiet) -> Server:
@@ -346,8 +290,15 @@ def _warm_up(note: state.Engine) -> None:
 
 
 def stop(note: state.Engine) -> bool:
-    """End an engine (SIGTERM, then SIGKILL, the whole group), wait until its port is free, remove its note."""
-    gone = process.end(note.pid, note.identity) and process.wait_port_free(note.port)
+    """End an engine (SIGTERM, then SIGKILL, the whole group; a container by compose), wait until its port is free, remove
+    its note."""
+    if note.container:
+        from gb10.engines import containers
+
+        ended = containers.stop(note.container, Path(note.log))
+    else:
+        ended = process.end(note.pid, note.identity)
+    gone = ended and process.wait_port_free(note.port)
     current = state.read(note.port)
     if current is None or current.identity == note.identity:
         state.remove(note.port)

@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gb10.endpoints import STANDIN
 from gb10.engines import process
 from gb10.errors import WorkFailed
 from gb10.paths import STATE
@@ -34,14 +35,33 @@ class Engine:
     path: str                   # the model folder
     log: str
     owner: str = "up"           # "up": stays until ./course down; "notebook": ends with its kernel
+    container: str = ""         # the compose project, of an engine in a container; pid and identity say nothing then
 
     @property
     def alive(self) -> bool:
+        if self.container:
+            from gb10.engines import containers
+
+            return containers.alive(self.container)
         return process.alive(self.pid, self.identity)
+
+    @property
+    def title(self) -> str:
+        """How readers know it."""
+        if self.container:
+            from gb10.engines.containers.spec import SPECS
+
+            return SPECS[self.engine].title if self.engine in SPECS else self.engine
+        return {"vllm": "vLLM on the CPU", "standin": STANDIN}.get(self.engine, self.engine)
+
+    @property
+    def where(self) -> str:
+        return f"container {self.container}" if self.container else f"pid {self.pid}"
 
     def contract(self) -> dict:
         """The shape that ./course up --json and ./course status --json promise."""
-        return {"engine": self.engine, "url": self.url, "model": self.model, "pid": self.pid, "ready_s": self.ready_s}
+        place = {"container": self.container} if self.container else {"pid": self.pid}
+        return {"engine": self.engine, "url": self.url, "model": self.model, **place, "ready_s": self.ready_s}
 
 
 def file(port: int) -> Path:
@@ -81,7 +101,7 @@ def read(port: int) -> Engine | None:
     try:
         data = json.loads(file(port).read_text())
         e = Engine(**data)
-        if e.port != port or not isinstance(e.pid, int) or not isinstance(e.identity, str):
+        if e.port != port or not isinstance(e.pid, int) or not isinstance(e.identity, str) or not isinstance(e.container, str):
             raise ValueError
         return e
     except OSError:
@@ -128,8 +148,9 @@ def sweep() -> tuple[list[Engine], list[str]]:
             said.append(f"the note about port {port} could not be read and was removed; nothing of the course's runs there")
             remove(port)
         elif not e.alive:
-            process.end(e.pid, e.identity)  # children that outlived it
-            said.append(f"{e.engine} on port {port} (pid {e.pid}) is gone; its log is {e.log}")
+            if not e.container:
+                process.end(e.pid, e.identity)  # children that outlived it
+            said.append(f"{e.engine} on port {port} ({e.where}) is gone; its log is {e.log}")
             remove(port)
         else:
             running.append(e)

@@ -27,9 +27,7 @@ class Side:
 
 def side(server, format: str) -> Side:
     """The side that a server makes which this notebook started itself (gb10.engines.Server)."""
-    from gb10.engines.find import TITLES
-
-    return Side(TITLES.get(server.engine, server.engine), server.url, server.model, format)
+    return Side(server.title, server.url, server.model, format)
 
 
 def base(name: str) -> frozenset[str]:

@@ -222,7 +222,7 @@ def test_nobody_there(nobody):
     says = f"nothing listens at 127.0.0.1 port {nobody.port}: start an engine there, or name"
     with pytest.raises(WorkFailed, match=says):
         probe.models(nobody)
-    for port, start in ((8002, "compose/vllm.yml"), (8001, "compose/trtllm.yml"), (11434, "ollama serve"),
+    for port, start in ((8002, "./course up vllm"), (8001, "./course up trtllm"), (11434, "ollama serve"),
                         (8000, "./course up")):
         said = probe.sentence(Target("http", "127.0.0.1", port, "/v1"), ConnectionRefusedError(), 1).message
         assert f"port {port}: start it (" in said

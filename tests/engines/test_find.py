@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from gb10.endpoints import STANDIN
 from gb10.engines import find
 from gb10.errors import UserError
 
@@ -83,7 +84,7 @@ def test_without_any_engine_the_embedded_one_is_started(monkeypatch, pico, capsy
     monkeypatch.setattr(launch.start, "__defaults__", (pico,))
     c = find.connect()
     try:
-        assert (c.model, c.engine) == ("pico" if pico == launch.PICO else pico.name, find.TITLES["standin"])
+        assert (c.model, c.engine) == ("pico" if pico == launch.PICO else pico.name, STANDIN)
         assert "not vLLM" in capsys.readouterr().out
         assert c.client.completions.create(model=c.model, prompt="a", max_tokens=2).usage.completion_tokens
         assert find.connect(quiet=True).url == c.url, "the second call finds what the first has started"

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from gb10 import cli
-from gb10.engines import launch, process, state
+from gb10.engines import launch, ports, process, state
 from gb10.errors import UserError, WorkFailed
 
 FAKE = Path(__file__).with_name("fake_engine.py")
@@ -132,18 +132,18 @@ def test_the_courses_own_engine_on_the_port_is_named(fake, notes, pico, port):
 
 
 def test_without_a_port_the_next_free_one_is_taken(fake, notes, pico, port, monkeypatch):
-    monkeypatch.setattr(launch, "PORT", port)
+    monkeypatch.setattr(ports, "PORT", port)
     with launch.start(pico, quiet=True) as a, launch.start(pico, quiet=True) as b:
         assert (a.port, b.port != port) == (port, True)
 
 
 def test_a_second_start_on_the_same_port_at_the_same_time_is_refused(fake, notes, pico, port):
-    with launch._starting(port, False), pytest.raises(UserError, match="another start on it is under way"):
+    with ports.held(port, False), pytest.raises(UserError, match="another start on it is under way"):
         launch.start(pico, port=port, quiet=True)
 
 
 def test_the_lock_on_a_port_holds_for_every_checkout(fake, notes, pico, port, monkeypatch, tmp_path):
-    with launch._starting(port, False):
+    with ports.held(port, False):
         monkeypatch.setattr(state, "FOLDER", tmp_path / "another checkout")
         with pytest.raises(UserError, match="another start on it is under way"):
             launch.start(pico, port=port, quiet=True)
@@ -262,7 +262,6 @@ def test_down_leaves_a_foreign_program_alone(notes, port, capsys):
 
 
 @pytest.mark.parametrize(("args", "says"), [
-    (["trtllm"], "TensorRT-LLM can't be started by this version"),
     (["nonsense"], "there is no engine 'nonsense'"),
     (["--port", "80"], "port 80 can't be used"),
     (["--context", "1"], "--context 1 is too short"),

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from gb10.engines import launch, state
+from gb10.engines import launch, ports, state
 from gb10.engines.llama_cpp import builder
 from gb10.errors import UserError
 from gb10.paths import ROOT
@@ -36,7 +36,7 @@ def serve(gguf: str | Path, *, name: str | None = None, port: int | None = None,
     name = launch.served_name(file, name or file.stem)
     launch.guard({"weights": file.stat().st_size, "llama.cpp itself": RUNTIME_BYTES}, SimpleNamespace(path=file))
     state.FOLDER.mkdir(parents=True, exist_ok=True)
-    with launch._starting(launch._port(port), port is None) as free:
+    with ports.held(ports.checked(port), port is None) as free:
         command = [sys.executable, "-m", "gb10.engines.llama_cpp.run", str(home / "bin" / "llama-server"), "--model", str(file.resolve()),
                    "--alias", name, "--host", "127.0.0.1", "--port", str(free), "--ctx-size", str(context * sequences),
                    "--parallel", str(sequences), "--threads", str(threads), "--threads-batch", str(threads), "--jinja"]

@@ -1,0 +1,63 @@
+"""Containers of the course's that are there: does this one run, what did it say, end it; and those started by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from gb10.engines import state
+from gb10.engines.containers import docker
+from gb10.engines.containers.spec import SPECS
+from gb10.errors import UserError, WorkFailed
+
+
+def alive(project: str) -> bool:
+    """Does the container of this project run? A Docker that can't be asked counts as no."""
+    try:
+        container = docker.find(project)
+    except (UserError, WorkFailed):
+        return False
+    return bool(container and container.runs)
+
+
+def logs(project: str, lines: int) -> list[str] | None:
+    """The container's last lines; None if there is none."""
+    try:
+        container = docker.find(project)
+    except (UserError, WorkFailed):
+        return None
+    return docker.log(container.id, lines) if container else None
+
+
+def stop(project: str, log: Path | None = None) -> bool:
+    """docker compose down, by the project's name alone; True if nothing of it runs any more."""
+    if log and (container := docker.find(project)):
+        docker.keep_log(container.id, log)
+    done = docker.run("compose", "--project-name", project, "down", "--timeout", "30", timeout=90)
+    return done.returncode == 0 and not alive(project)
+
+
+def adopt() -> list[state.Engine]:
+    """Engines that somebody started with docker compose itself, in the course's folder or a lesson's: noted, so that status,
+    logs and down know them. Nothing is asked where there is no docker."""
+    found = []
+    if not shutil.which("docker"):
+        return found
+    with contextlib.suppress(UserError, WorkFailed):
+        for project in docker.projects():
+            engine = SPECS.get(project.removeprefix("gb10-"))
+            container = docker.find(project) if engine else None
+            if container is None or any(e.container == project for p in state.ports() if (e := state.read(p))):
+                continue
+            port = container.port or engine.port
+            found.append(state.Engine(engine.name, f"http://127.0.0.1:{port}/v1", _model(port), 0, None, port, "", "",
+                                      str(state.log_file(port)), "compose", container=project))
+            state.write(found[-1])
+    return found
+
+
+def _model(port: int) -> str:
+    from gb10.engines import find
+
+    return next(iter(find.models(f"http://127.0.0.1:{port}/v1")[0]), "its model is not loaded yet")

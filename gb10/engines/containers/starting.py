@@ -1,0 +1,149 @@
+"""Start an engine's container and wait until it answers; stop it again. Whatever fails leaves nothing running."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import re
+import time
+from pathlib import Path
+
+from gb10.engines import ports, process, state
+from gb10.engines.containers import answering, causes, docker, guard
+from gb10.engines.containers.planning import Plan
+from gb10.engines.progress import Progress
+from gb10.errors import UserError, WorkFailed
+
+POLL = 1.0
+_ARCH = {"aarch64": "arm64", "x86_64": "amd64"}
+_NOISE = re.compile(r"^\s*(?:\(\S+ pid=\d+\)\s*)?(?:INFO|WARNING|DEBUG)?\s*(?:\d\d-\d\d \d\d:\d\d:\d\d)?\s*(?:\[[^\]]*\])?\s*")
+
+
+def start(plan: Plan, *, timeout: float = 1800, quiet: bool = False, drop_caches: bool = False) -> state.Engine:
+    """Bring it up; returns its note when it has answered. timeout: s from the container's start to its first answer.
+
+    Raises UserError (refused: nothing was started) or WorkFailed (it was tried; nothing is left running).
+    """
+    docker.require()
+    guard.checkpoint(plan)
+    guard.alone(plan)
+    state.FOLDER.mkdir(parents=True, exist_ok=True)
+    with ports.held(plan.port, False):
+        guard.memory_free(plan, drop_caches)
+        return _start(plan, timeout, quiet)
+
+
+def _start(plan: Plan, timeout: float, quiet: bool) -> state.Engine:
+    file = state.log_file(plan.port)
+    note = state.Engine(plan.spec.name, plan.url, plan.chosen.name, 0, None, plan.port, "", plan.chosen.given, str(file), "up",
+                        container=plan.spec.project)
+    progress = Progress(f"{plan.spec.title} with {plan.chosen.name}", quiet=quiet)
+    t0 = time.monotonic()
+    with process.terminated_as_interrupt():
+        try:
+            _pull(plan, progress)
+            state.write(note)
+            _up(plan, progress)
+            _wait(plan, note, timeout, progress)
+            if plan.spec.name == "ollama":
+                answering.fetch_into_ollama(plan, progress)
+            if plan.role != "worker":
+                progress.update("answering for the first time")
+                answering.first_answer(plan)
+            note.ready_s = round(time.monotonic() - t0, 1)
+            state.write(note)
+        except BaseException as e:
+            progress.clear()
+            _take_down(plan, file)
+            state.remove(plan.port)
+            if isinstance(e, KeyboardInterrupt):
+                progress.say(f"Stopped while {plan.spec.title} was starting: nothing is left running; what was downloaded is kept.")
+            raise
+    progress.done(f"ready in {note.ready_s} s")
+    return note
+
+
+def _explained(plan: Plan, text: str, otherwise: str) -> WorkFailed:
+    last = "\n".join(f"    {line[:160]}" for line in [x for x in text.splitlines() if x.strip()][-6:]) or "    (nothing was written)"
+    sentence = causes.why(text, arch=platform.machine(), prefix=plan.spec.prefix, image=_image(plan), model=plan.chosen.given)
+    return WorkFailed(f"{plan.spec.title}: {sentence or otherwise}\nThe last lines:\n{last}")
+
+
+def _image(plan: Plan) -> str:
+    """The image that compose would take; "" if it can't say."""
+    done = docker.run(*plan.compose("config", "--images", plan.service)[1:], env=plan.environment)
+    return next(iter(done.stdout.split()), "") if done.returncode == 0 else ""
+
+
+def _pull(plan: Plan, progress: Progress) -> None:
+    """The image, if it isn't here; wrong architectures are refused now and not by a crash."""
+    checked = docker.run(*plan.compose("config", "--quiet")[1:], env=plan.environment)
+    if checked.returncode:
+        raise UserError(f"compose refuses {plan.file}: {' '.join(checked.stderr.split())[:300]}")
+    image = _image(plan)
+    if not image or not docker.has_image(image):
+        progress.say(f"Fetching the image {image or plan.file}: 10 to 25 GB, once.")
+        said, code = [], 0
+        lines = docker.lines(plan.compose("--progress", "plain", "pull", plan.service), plan.environment)
+        with contextlib.closing(lines):
+            while True:
+                try:
+                    line = next(lines)
+                except StopIteration as end:
+                    code = end.value
+                    break
+                said.append(line)
+                progress.update(f"fetching the image: {line.strip()[:90]}")
+        if code:
+            raise _explained(plan, "\n".join(said), "the image could not be fetched.")
+    built, here = docker.architecture(image), _ARCH.get(platform.machine(), "")
+    if built and here and built != here:
+        raise UserError(f"the image {image} is made for {built}, this machine is {here}: take a tag that is, with "
+                        f"{plan.spec.prefix}_IMAGE.")
+
+
+def _up(plan: Plan, progress: Progress) -> None:
+    progress.update("starting the container")
+    done = docker.run(*plan.command[1:], timeout=180, env=plan.environment)
+    if done.returncode:
+        raise _explained(plan, f"{done.stdout}\n{done.stderr}", "the container could not be started.")
+
+
+def _wait(plan: Plan, note: state.Engine, timeout: float, progress: Progress) -> None:
+    """Until /health says yes and the model is listed; the engine's own words are shown meanwhile."""
+    while not _is_up(plan):
+        container = docker.find(plan.spec.project, plan.service)
+        words = docker.log(container.id, 200) if container else []
+        if container is None:
+            raise WorkFailed(f"{plan.spec.title}'s container is gone: somebody has removed it.")
+        if not container.runs:
+            raise _explained(plan, "\n".join(words) + f"\n{container.error}" * bool(container.error), _end(container))
+        if progress.elapsed > timeout:
+            raise _explained(plan, "\n".join(words), f"it did not answer within {timeout:.0f} s, and was stopped (--timeout gives it "
+                                                     f"longer; a first load of a large model takes 15 minutes).")
+        line = next((text for w in reversed(words) if len(text := _NOISE.sub("", w)) > 3), "")
+        progress.update(f"{line[:100] or 'starting'} (usually {plan.spec.ready_in})")
+        time.sleep(POLL)
+
+
+def _is_up(plan: Plan) -> bool:
+    if plan.role == "worker":       # it has no port of its own; the head answers for both
+        container = docker.find(plan.spec.project, plan.service)
+        return bool(container and container.runs)
+    return answering.ready(plan)
+
+
+def _end(c: docker.Container) -> str:
+    if c.out_of_memory or c.exit_code == 137:
+        return ("the system ended it for want of memory (exit code 137): take fewer users or a shorter context (--users 4 --context "
+                "8192), or a smaller model; nothing else should be running.")
+    return f"its container ended with code {c.exit_code} while starting."
+
+
+def _take_down(plan: Plan, file: Path) -> None:
+    """Remove the container; its words stay in a file, for ./course logs. Never raises: something else is being told."""
+    with contextlib.suppress(Exception):
+        if container := docker.find(plan.spec.project, plan.service):
+            docker.keep_log(container.id, file)
+    with contextlib.suppress(Exception):
+        docker.run(*plan.compose("down", "--timeout", "30")[1:], timeout=90, env=plan.environment)
