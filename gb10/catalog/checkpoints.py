@@ -17,7 +17,7 @@ from gb10.catalog.source import Unsourced, read_json, source
 class Checkpoint:
     model: str              # the catalogue's name
     format: str             # of catalog.weight_formats()
-    repo: str               # owner/name on the hub; of a NIM: its image, without a tag
+    repo: str               # owner/name on the hub; of a NIM: its image
     engines: tuple[str, ...] = ()       # that list it; () any
     served: str = ""        # of a NIM: what requests call the model
 

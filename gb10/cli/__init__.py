@@ -32,7 +32,8 @@ TABLE = (
     )),
     ("Serve", (
         ("fit", "does a model fit, and how fast would it be? with a band", "gb10.cli.fit"),
-        ("up", "start an engine on 127.0.0.1 and wait until it answers", "gb10.cli.up"),
+        ("models", "download, list, verify; an offline bundle for a room with bad wifi", "gb10.cli.models"),
+        ("up", "start an engine on 127.0.0.1, guarded against wedging the machine", "gb10.cli.up"),
         ("status", "what is up, where, and with which model", "gb10.cli.status"),
         ("logs", "what the engine has written", "gb10.cli.logs"),
         ("down", "stop the engine", "gb10.cli.down"),
@@ -51,6 +52,8 @@ Examples:
   first:  ./course lab                sets everything up, opens JupyterLab on the syllabus
           ./course check              what this machine can do, and what is missing
           ./course up                 serve the shipped model; then: ./course status, ./course down
+          ./course up vllm --model Qwen3-8B --weights nvfp4 --dry-run --machine gb10
+                                      what a Spark would be told, and what memory that takes
           ./course bench              how fast is what is up? a menu; then: ./course bench --report
           ./course reset 03           a fresh copy of lesson 03; yours is kept beside it
           ./course test -k quantize   a part of the test suite

@@ -21,9 +21,9 @@ from typing import Self
 
 from gb10.engines import model as models
 from gb10.engines import ports, process, state, vllm_env
-from gb10.engines.progress import Progress
 from gb10.errors import UserError, WorkFailed
 from gb10.paths import PICO
+from gb10.progress import Progress
 
 EMBEDDED = ("vllm", "standin")
 

@@ -42,8 +42,8 @@ def kv_gib(model: Model, length: int, kind: str) -> int:
 
 
 def needs(model: Model, length: int, kind: str) -> dict[str, int]:
-    """Bytes by purpose."""
-    weights = model.weight_bytes * (2 if kind == "float32" and model.quantization is None else 1)
+    """Bytes by purpose. NVFP4 weights lie in memory decoded (see the plugin): as many bytes as those of a BF16 model."""
+    weights = model.parameters * (4 if kind == "float32" else 2) if model.quantization in (None, "nvfp4") else model.weight_bytes
     return {"weights": weights, "KV cache": kv_gib(model, length, kind) * GIB, "vLLM itself": RUNTIME_BYTES}
 
 

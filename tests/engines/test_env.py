@@ -15,8 +15,8 @@ import pytest
 
 from gb10 import paths
 from gb10.engines import vllm_env
-from gb10.engines.progress import Progress
 from gb10.errors import WorkFailed
+from gb10.progress import Progress
 
 LINES = vllm_env.LOCK.read_text()
 

@@ -178,13 +178,9 @@ def test_nvfp4_answers_stay_near_the_w4a4_reference(servers, nvfp4, pico, record
     print(f"\nmean |delta logprob| of vLLM's NVFP4 pico over {count} tokens: {w4a4:.4f} to W4A4, {w4a16:.4f} to W4A16, "
           f"{bf16:.4f} to the BF16 model")
     assert count > 100
-    assert w4a4 <= 0.08
+    assert w4a4 <= 0.02
     # The gate can tell: without the rounding of activations, or of anything, the answers are far from these.
     assert 5 * w4a4 < min(w4a16, bf16)
-
-
-def test_the_nvfp4_server_computes_with_the_emulation_kernel(servers):
-    assert "EmulationNvFp4LinearKernel" in servers.nvfp4.log.read_text()
 
 
 def test_only_loopback_listens(server):

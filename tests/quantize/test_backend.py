@@ -88,7 +88,12 @@ def test_activation_quantizer_is_the_cuda_kernel():
     torch.manual_seed(2)
     x = torch.randn(256, 1024, device="cuda")
     amax = x.abs().amax()
-    assert torch.equal(fp4_fake_quant_block(x, amax).cpu(), backend.fake_quantize_activation(x.cpu(), amax.cpu()))
+    want = fp4_fake_quant_block(x, amax).cpu()
+    got = backend.fake_quantize_activation(x.cpu(), amax.cpu())
+    # ModelOpt divides amax by 2688 on the GPU, where torch multiplies with the reciprocal of a Python number: its tensor scale,
+    # and with it every value, can be off by the last bits; rarely a block scale falls to the other side (on an H200 in blocks of
+    # 66 of 84 million values).
+    assert (~torch.isclose(got, want, rtol=4e-7, atol=0)).float().mean() < 1e-4
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -137,5 +137,6 @@ def test_on_a_gpu_it_is_the_triton_kernel():
     x = torch.randn(256, 1024, generator=torch.Generator().manual_seed(5))
     amax = x.reshape(-1, 16).abs().amax(1)
     want = static_blockwise_fp4_fake_quant(x.cuda(), amax.cuda(), amax.amax().cuda()).cpu()
-    assert torch.equal(static.fake_quantize_static(x, amax, amax.amax()), want)
+    # Divisions on the GPU are not the correctly rounded ones: values may differ in the last bits (seen on an H200).
+    assert (~torch.isclose(static.fake_quantize_static(x, amax, amax.amax()), want, rtol=4e-7, atol=0)).float().mean() < 1e-4
     assert torch.equal(static.cast(x), static_blockwise_fp4_cast(x.cuda()).cpu())

@@ -8,8 +8,8 @@ import urllib.error
 import urllib.request
 
 from gb10.engines.containers.planning import Plan
-from gb10.engines.progress import Progress
 from gb10.errors import WorkFailed
+from gb10.progress import Progress
 
 
 def _get(url: str, timeout: float = 3.0) -> tuple[int, bytes]:

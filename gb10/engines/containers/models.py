@@ -53,7 +53,7 @@ def _weights(spec: Spec, model: catalog.Model, text: str, asked: str | None) -> 
     if spec.name == "ollama":
         return "mxfp4" if "mxfp4" in model.formats else "q4_k_m"
     if spec.name == "nim":
-        return "nvfp4" if not model.formats else model.formats[0]
+        return next(iter(checkpoints.nims().values())).format
     if model.declared or "/" in text:
         return default_weights(model)
     return next(iter(checkpoints.formats(model.name, spec.name)), None) or default_weights(model)
@@ -115,7 +115,8 @@ def _nim(spec: Spec, model: catalog.Model, text: str, fmt: str, local: bool) -> 
     if nim is None:
         raise UserError(f"there is no NIM of {model.name} for the Spark that the course knows; it knows that of "
                         f"{', '.join(checkpoints.nims())}. Another engine serves it: ./course up vllm --model {text}")
-    return Chosen(model, fmt, nim.repo, nim.served)
+    return Chosen(model, nim.format, nim.repo, nim.served,
+                  notes=(f"what a NIM's weights are in is not published: reckoned as {nim.format}",))
 
 
 def _named(name: str | None) -> str | None:

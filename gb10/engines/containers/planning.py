@@ -77,8 +77,8 @@ def plan(engine: str, model: str | None = None, *, weights: str | None = None, k
     chosen = models.choose(engine_, model, weights, name, local=machine is None)
     try:
         cache = catalog.kv_format(kv or "bf16").name
-        if cache not in ("bf16", "fp8"):
-            raise UserError(f"a KV cache in {cache} is not what ./course up starts: take bf16 or fp8.")
+        if cache not in engine_.kv:
+            raise UserError(f"a KV cache in {cache} is not what {engine_.title} is started with: take {' or '.join(engine_.kv)}.")
     except ValueError as e:
         raise UserError(str(e)) from None
     users, context = _positive(users, "--users"), _positive(context, "--context")
@@ -165,13 +165,16 @@ def _environment(plan: Plan, bind: str | None) -> dict[str, str]:
     env = {"MODEL": c.given, "NAME": c.name, "PORT": str(plan.port), "CONTEXT": str(b.context), "USERS": str(b.users),
            "LIMIT": f"{b.limit_gib}g"}
     if s.name == "nim":     # its image is its model
-        env = {"IMAGE": os.environ.get("NIM_IMAGE") or f"{c.given}:latest", **{k: env[k] for k in ("PORT", "CONTEXT", "LIMIT")},
+        env = {"IMAGE": os.environ.get("NIM_IMAGE") or c.given, **{k: env[k] for k in ("PORT", "CONTEXT", "LIMIT")},
                "MEMORY": f"{b.share(s.memory):.2f}"}
     elif s.name == "ollama":
+        env["KV"] = s.kv[plan.kv]
         del env["NAME"]
     else:
-        env |= {"MEMORY": f"{b.share(s.memory):.2f}", "KV": "fp8" if plan.kv == "fp8" else "auto",
+        env |= {"MEMORY": f"{b.share(s.memory):.2f}", "KV": s.kv[plan.kv],
                 "REASONING": reasoning_parser(c.name, s.name)}
+        if s.name == "sglang":
+            env["QUANTIZATION"] = "modelopt_fp4" if c.weights == "nvfp4" else ""
         # The share alone does not hold: an engine that weighs free memory while it loads takes page cache for used, and finds
         # too little left for its KV cache (vllm-project/vllm #35313, #44740). So the cache is told in bytes, or in tokens.
         env |= {"vllm": {"KV_BYTES": str(round(b.memory.kv))}}.get(s.name, {"TOKENS": str(b.users * b.context)})
@@ -182,8 +185,8 @@ def _environment(plan: Plan, bind: str | None) -> dict[str, str]:
         env["GB10_MODELS"] = str(c.store)
     if plan.machine == "this" and os.getuid():
         env["GB10_USER"] = f"{os.getuid()}:{os.getgid()}"       # what it writes is the reader's, not root's
-    if bind:
-        env["GB10_BIND"] = bind
+    if bind or os.environ.get("GB10_BIND"):
+        env["GB10_BIND"] = bind or ""       # this machine's own address is what it listens on anyway, without a key
     if plan.role:
         env |= {key: os.environ.get(key) or usual for key, usual in SPARKS.items()}
         env["SPARKS_SELF"] = os.environ.get("SPARKS_SELF") or (env["SPARKS_HEAD"] if plan.role == "head" else WORKER)

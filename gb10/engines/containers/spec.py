@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gb10.errors import UserError
 
@@ -19,8 +19,7 @@ class Spec:
     memory: str = ""                # what ENGINE_MEMORY is a share of: "total", "static", "left", or "" for none
     has_key: bool = False           # does it enforce an API key? Only then may it listen beyond this machine
     two_sparks: bool = False        # is there a compose file for two machines?
-    secret: str = "HF_TOKEN"        # the variable, taken from the shell, that unlocks its downloads
-    no_parser: str = ""             # what ENGINE_REASONING is for a model that doesn't think
+    kv: dict = field(default_factory=lambda: {"bf16": "auto", "fp8": "fp8"})     # KV cache format: what ENGINE_KV calls it
 
     @property
     def prefix(self) -> str:
@@ -54,9 +53,11 @@ class Spec:
 SPECS = {s.name: s for s in (
     Spec("trtllm", "TensorRT-LLM", 8001, "trtllm", "2 to 15 minutes", memory="left"),
     Spec("vllm", "vLLM", 8002, "vllm", "2 to 15 minutes", memory="total", has_key=True, two_sparks=True),
-    Spec("ollama", "Ollama", 11434, "ollama", "seconds, and the model's download"),
-    Spec("sglang", "SGLang", 30000, "sglang", "2 to 15 minutes", memory="static", has_key=True, two_sparks=True),
-    Spec("nim", "NIM", 8003, "trtllm", "5 to 20 minutes", memory="total", secret="NGC_API_KEY"),
+    Spec("ollama", "Ollama", 11434, "ollama", "seconds, and the model's download", kv={"bf16": "f16", "q8_0": "q8_0"}),
+    # SGLang takes a key only on its command line, where ps and its log show it (sgl-project/sglang #37457): so none.
+    Spec("sglang", "SGLang", 30000, "sglang", "2 to 15 minutes", memory="static", two_sparks=True,
+         kv={"bf16": "auto", "fp8": "fp8_e4m3"}),
+    Spec("nim", "NIM", 8003, "vllm", "5 to 20 minutes", memory="total", kv={"bf16": ""}),
 )}
 
 # The parser that takes a model's thinking out of its answer, by engine; vllm/reasoning/__init__.py (0.32.0),
@@ -77,8 +78,8 @@ def spec(engine: str) -> Spec:
 
 
 def reasoning_parser(model: str, engine: str) -> str:
-    """The engine's parser for this model's thinking; what means "none" where it doesn't think."""
+    """The engine's parser for this model's thinking; "" (none) where it doesn't think."""
     for pattern, parsers in _THINKS:
         if pattern.search(model.lower()):
-            return parsers.get(engine) or SPECS[engine].no_parser
-    return SPECS[engine].no_parser
+            return parsers.get(engine, "")
+    return ""

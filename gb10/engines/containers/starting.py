@@ -11,8 +11,8 @@ from pathlib import Path
 from gb10.engines import ports, process, state
 from gb10.engines.containers import answering, causes, docker, guard
 from gb10.engines.containers.planning import Plan
-from gb10.engines.progress import Progress
 from gb10.errors import UserError, WorkFailed
+from gb10.progress import Progress
 
 POLL = 1.0
 _ARCH = {"aarch64": "arm64", "x86_64": "amd64"}

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from gb10.engines.launch import last_lines
 from gb10.engines.llama_cpp import source
-from gb10.engines.progress import Progress
 from gb10.errors import UserError, WorkFailed
 from gb10.paths import STATE
+from gb10.progress import Progress
 
 HOME = STATE / "llama.cpp"
 PROGRAMS = ("llama-server", "llama-quantize")

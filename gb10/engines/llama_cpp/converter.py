@@ -12,8 +12,8 @@ from pathlib import Path
 from gb10.engines import model as models
 from gb10.engines.launch import last_lines
 from gb10.engines.llama_cpp import builder, source
-from gb10.engines.progress import Progress
 from gb10.errors import UserError, WorkFailed
+from gb10.progress import Progress
 
 ROW = {"Q4_K_M": 256, "Q4_K_S": 256, "Q5_K_M": 256, "Q6_K": 256, "Q8_0": 32, "Q4_0": 32, "BF16": 1}     # weights in one block
 DRIVER = Path(__file__).with_name("driver.py")

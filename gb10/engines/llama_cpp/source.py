@@ -10,8 +10,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path, PurePosixPath
 
-from gb10.engines.progress import Progress
 from gb10.errors import WorkFailed
+from gb10.progress import Progress
 
 VERSION = "0.3.36"                       # of llama-cpp-python, which carries the whole tree of llama.cpp
 URL = ("https://files.pythonhosted.org/packages/ec/e9/e7de2b0463ea3ffbf0ede6cb21b58c1258a8f6521aae45ca773a59fe7cf3/"
