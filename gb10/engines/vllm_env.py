@@ -73,9 +73,9 @@ def _site(venv: Path) -> Path:
 
 
 def key() -> str:
-    """Changes whenever what would be installed changes."""
+    """Changes whenever what pip would install changes."""
     h = hashlib.sha256()
-    for part in (LOCK.read_bytes(), PLUGIN.read_bytes(), TORCH.encode(), platform.python_version().encode()):
+    for part in (LOCK.read_bytes(), TORCH.encode(), platform.python_version().encode()):
         h.update(hashlib.sha256(part).digest())
     return h.hexdigest()
 
@@ -87,6 +87,13 @@ def installed(venv: Path = VENV_VLLM) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(stamp, dict) and stamp.get("key") == key() and python(venv).exists() and (_site(venv) / "vllm").is_dir()
+
+
+def _plugin_is_current(venv: Path) -> bool:
+    try:
+        return (_site(venv) / PLUGIN.name).read_bytes() == PLUGIN.read_bytes()
+    except OSError:
+        return False
 
 
 def pins() -> list[str]:
@@ -134,16 +141,17 @@ def ensure(*, quiet: bool = False, repair: bool = False, venv: Path = VENV_VLLM)
     Raises WorkFailed with the cause and the next step. After an interruption the next call goes on where this one
     stopped: what was downloaded is in pip's cache, half-installed packages are found and installed again.
     """
-    if installed(venv) and not repair:
+    if installed(venv) and _plugin_is_current(venv) and not repair:
         return python(venv)
     if reason := why_not():
         raise WorkFailed(f"vLLM can't be installed here: {reason}.")
     STATE.mkdir(parents=True, exist_ok=True)
     with open(STATE / "vllm-install.lock", "w") as lock:
         _wait_for(lock, quiet)
-        if installed(venv) and not repair:  # someone else has just made it
-            return python(venv)
-        _install(venv, quiet)
+        if not installed(venv) or repair:
+            _install(venv, quiet)
+        elif not _plugin_is_current(venv):      # the course has a newer one: a file, and nothing to download
+            _finish(venv)
     return python(venv)
 
 
@@ -310,7 +318,9 @@ def _cause(tail: list[str]) -> str:
 
 def _finish(venv: Path) -> None:
     site = _site(venv)
-    shutil.copyfile(PLUGIN, site / PLUGIN.name)
+    new = site / f".{PLUGIN.name}.{os.getpid()}"
+    shutil.copyfile(PLUGIN, new)
+    os.replace(new, site / PLUGIN.name)     # an engine may be starting from it
     _write_distribution(site, "gb10-vllm-nvfp4", "1.0", files=[PLUGIN.name],
                         entry_points="[vllm.general_plugins]\ngb10_nvfp4_on_cpu = gb10_vllm_nvfp4:register\n")
     # `+cpu` tells vLLM which device it was built for.

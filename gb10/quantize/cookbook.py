@@ -49,8 +49,8 @@ class Recipe:
 
     @property
     def serves_on_cpu(self) -> bool:
-        """Whether vLLM 0.32.0 on a CPU, with the course's plugin, has a kernel for it: for NVFP4 on both sides (emulated),
-        and for NVFP4 weights only (decoded when they are loaded).
+        """Whether vLLM 0.32.0 on a CPU, with the course's plugin, has a kernel for it: for NVFP4 on both sides and for
+        NVFP4 weights only (decoded when they are loaded).
 
         FP8 and MXFP8 checkpoints are read there, and then refused for want of a kernel.
         """

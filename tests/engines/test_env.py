@@ -171,6 +171,18 @@ def test_installed_stamped_skipped_and_mended(small, capsys):
     assert out == "0.32.0+cpu ['gb10_vllm_nvfp4:register']\n"
 
 
+def test_a_newer_plugin_is_copied_and_nothing_downloaded(small, capsys, tmp_path, monkeypatch):
+    vllm_env.ensure(venv=small)
+    newer = tmp_path / vllm_env.PLUGIN.name
+    newer.write_text(vllm_env.PLUGIN.read_text() + "# newer\n")
+    monkeypatch.setattr(vllm_env, "PLUGIN", newer)
+    monkeypatch.setattr(vllm_env, "_run", lambda *a: pytest.fail("nothing is to be installed"))
+    capsys.readouterr()
+    vllm_env.ensure(venv=small)
+    assert (vllm_env._site(small) / newer.name).read_text().endswith("# newer\n")
+    assert capsys.readouterr().err == "" and vllm_env.broken(small) == []
+
+
 def test_a_package_with_another_hash_is_refused(small):
     vllm_env.LOCK.write_text(re.sub("[0-9a-f]{64}", "0" * 64, vllm_env.LOCK.read_text()))
     with pytest.raises(WorkFailed, match="its hash is wrong"):

@@ -15,7 +15,7 @@
 #
 # | rung | what it takes | what is different there |
 # |---|---|---|
-# | laptop | 2 cores, 8 GB, no GPU | vLLM runs on the CPU and emulates FP4: right answers, no speed-up |
+# | laptop | 2 cores, 8 GB, no GPU | vLLM runs on the CPU, which has no FP4 arithmetic: right answers, no speed-up |
 # | spark | one GB10 | nothing: the engine that this notebook starts runs on the CPU there, too. Section 8 says what the GPU changes |
 # | rack | several Sparks, B200 or B300 | as on a Spark |
 #
@@ -416,10 +416,10 @@ print({name: f"{r:.0f} tokens/s" for name, r in rate.items()})
 print(beside("NVFP4 relative to BF16", my_speedup, rate["NVFP4"] / rate["BF16"] if rate["BF16"] else 0))
 
 # %% [markdown]
-# On a CPU expect the four-bit model to be the *slower* one. There is no FP4 multiplier, so vLLM emulates it
-# (`EmulationNvFp4LinearKernel`): for each multiplication it quantizes the activations, decodes the weights back to 16 or 32
-# bits, and then does the full-width work all the same. Disk space is saved, time is not. (A small BF16 model may be
-# computed in FP32 here; its weights are the same numbers.) Here is the whole trade in one picture.
+# On a CPU expect the four-bit model to be the *slower* one. There is no FP4 multiplier, so the course's plugin for vLLM unpacks
+# the weights once, when they are loaded, rounds the activations to NVFP4 before each multiplication, and then does the
+# full-width work all the same. Disk space is saved, time is not. (A small BF16 model may be computed in FP32 here; its weights
+# are the same numbers. Lesson 4 looks closer.) Here is the whole trade in one picture.
 
 # %%
 bars = {"size, MB": [total[k] / 1e6 for k in total], "held-out loss, bits per byte": [before.bits_per_byte, after.bits_per_byte],

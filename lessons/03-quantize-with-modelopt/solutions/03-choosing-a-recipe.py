@@ -174,9 +174,9 @@ print(beside("\nrecipes shown to lose", my_shown, sum(c.loss_difference.low > 0 
 #
 # ## 4. How fast
 #
-# vLLM on a CPU knows two ways with NVFP4. With rounded activations, the weights are unpacked for every multiplication, an emulation. Weights
-# alone (W4A16) are decoded once, when they are loaded, and from then on it computes as in BF16. FP8 and MXFP8 checkpoints are read and
-# then refused, for want of a kernel. So two starts tell it all, BF16 and `nvfp4`; the table says of the others which of the two they run like.
+# vLLM on a CPU, with the course's plugin, unpacks NVFP4 weights once, when they are loaded. With weights alone (W4A16) it computes from
+# then on as in BF16; W4A4 has the activations to round besides. FP8 and MXFP8 checkpoints are read and then refused, for want of a kernel.
+# So two starts tell it all, BF16 and `nvfp4`; the table says of the others which of the two they run like.
 
 # %%
 def speed(checkpoint):
@@ -197,7 +197,7 @@ print(f"nvfp4 in the file: {exported:,} bytes; computed: {size['nvfp4']:,}")
 print({name: f"{r:.0f} tokens/s" for name, r in rate.items()})
 
 # %% [markdown]
-# The four-bit model is the slower one, since a CPU unpacks again and again what a Blackwell tensor core multiplies as it is. This says nothing about a Spark. What
+# The four-bit model is not the faster one: what a Blackwell tensor core multiplies as it is, a CPU unpacks, and rounding is extra work. This says nothing about a Spark. What
 # would one show? Decoding for one user reads every weight once per token, so the bytes decide: the roofline of lesson 1. Here it is for a
 # model of a size that one would serve there. These rates are **predicted**, with the predictor's band, not measured;
 # `./course fit Qwen3-8B --weights nvfp4` prints the same.

@@ -355,8 +355,8 @@ print(beside(f"TTFT, {sides[new].title} over {sides[old].title}", my_ratio, find
 audit.show(findings, LEAST)
 
 # %% [markdown]
-# On a laptop expect *refuted*, and by a wide margin: there is no FP4 multiplier, vLLM emulates one, and pays for it with every token.
-# That is no verdict on NVFP4 on a Spark. It is a verdict on this claim, on this machine, which is what you asked. (Where GGUF took part,
+# On a laptop don't expect a confirmation: a CPU has no FP4 multiplier, so weights are unpacked when they are loaded, and rounding the
+# activations is extra work. That is no verdict on NVFP4 on a Spark. It is a verdict on this claim, on this machine, which is what you asked. (Where GGUF took part,
 # it is a difference of engines, too: pico is so small that much of vLLM's time per token is Python.)
 #
 # ## 6. And the reason?
