@@ -15,6 +15,7 @@ KNOWN = (
     ("Ollama", "http://127.0.0.1:11434/v1"),
     ("own", "http://127.0.0.1:8000/v1"),
     ("SGLang", "http://127.0.0.1:30000/v1"),
+    ("NIM", "http://127.0.0.1:8003/v1"),
 )
 MENU = ("Ollama", "TensorRT-LLM", "vLLM")     # 1, 2, 3 of the benchmark's menu
 

@@ -22,7 +22,7 @@ LIMIT = 4 * 2**20                # bytes read of one answer
 KEY_FROM = "GB10_API_KEY"
 # How what is expected on a port is started, where that is one line.
 _START = {11434: "ollama serve", 8000: "./course up", 8001: "./course up trtllm", 8002: "./course up vllm",
-          30000: "./course up sglang"}
+          8003: "./course up nim", 30000: "./course up sglang"}
 # How OpenSSL calls an answer that is no TLS.
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 

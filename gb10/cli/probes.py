@@ -17,7 +17,7 @@ from pathlib import Path
 from gb10 import machine, paths
 
 DEADLINE = 1.7      # seconds for all probes together; ./course check as a whole stays under 2
-PORTS = {8000: "./course up", 8001: "TensorRT-LLM", 8002: "vLLM", 11434: "Ollama", 30000: "SGLang"}
+PORTS = {8000: "./course up", 8001: "TensorRT-LLM", 8002: "vLLM", 8003: "NIM", 11434: "Ollama", 30000: "SGLang"}
 TIME_SOURCE = "http://huggingface.co/"      # plain HTTP: with a wrong clock TLS would fail before it could tell
 
 

@@ -12,9 +12,9 @@ from importlib import import_module
 
 _HOME = {
     "start": "launch", "Server": "launch",
-    "connect": "find", "Connection": "find", "running": "find", "stop": "find",
+    "chat": "talk", "connect": "find", "Connection": "find", "running": "find", "stop": "find",
 }
-__all__ = ["Connection", "Server", "connect", "running", "start", "stop"]
+__all__ = ["Connection", "Server", "chat", "connect", "running", "start", "stop"]
 
 
 def __getattr__(name: str):

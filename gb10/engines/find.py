@@ -36,7 +36,7 @@ def connect(*, model: str | None = None, quiet: bool = False) -> Connection:
     """The engine that is up; if none is, start vLLM on the CPU with pico. Prints a line saying which.
 
     Looked at: GB10_URL if it is set (then nothing else), TensorRT-LLM 8001, vLLM 8002, Ollama 11434, one's own 8000,
-    SGLang 30000. model: which of its models to use, if it offers several; None takes the first.
+    SGLang 30000, NIM 8003. model: which of its models to use, if it offers several; None takes the first.
     An engine started here ends with this process (or by `gb10.engines.stop()`).
     """
     from openai import OpenAI

@@ -306,17 +306,8 @@ def stop(note: state.Engine) -> bool:
 
 
 def snippets(note: state.Engine | Server) -> str:
-    """A curl and an openai snippet, ready to paste."""
-    body = json.dumps({"model": note.model, "max_tokens": 64,
-                       "messages": [{"role": "user", "content": "What does os.path.join do?"}]})
-    return f"""\
-  curl -s {note.url}/chat/completions -H 'Content-Type: application/json' \\
-    -d '{body}'
+    """A curl command and Python for the openai client, ready to paste: the same request twice."""
+    from gb10.engines.talk_paste import curl, snippet
 
-  from openai import OpenAI
-  client = OpenAI(base_url="{note.url}", api_key="not-needed")
-  answer = client.chat.completions.create(model="{note.model}", max_tokens=64,
-      messages=[{{"role": "user", "content": "What does os.path.join do?"}}])
-  print(answer.choices[0].message.content)"""
-
-
+    body = {"model": note.model, "max_tokens": 64, "messages": [{"role": "user", "content": "What does os.path.join do?"}]}
+    return f"{curl(note.url, body)}\n\nor in Python:\n\n{snippet(note.url, body)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from gb10.endpoints import KNOWN
 from gb10.engines import process, state
 from gb10.errors import UserError
 
@@ -20,13 +21,15 @@ def checked(port: int | None) -> int:
 
 @contextlib.contextmanager
 def held(port: int, next_free: bool):
-    """Hold the start of engines on this port, once it is known to be free; the next free one if that is allowed.
+    """Hold the start of engines on this port, once it is known to be free; the next free one if that is allowed, but none
+    that is another engine's usual place, where notebooks would take it for that.
 
     The lock is the user's, not the checkout's: vLLM binds its port with SO_REUSEPORT, so that two courses starting at
     the same moment would both get it and answer each other's requests.
     """
     locks = state.locks()
-    for candidate in range(port, port + (20 if next_free else 1)):
+    others = {int(url.rsplit(":", 1)[1].split("/")[0]) for name, url in KNOWN if name != "own"}
+    for candidate in (port, *(n for n in range(port + 1, port + 30) if next_free and n not in others)):
         with open(locks / f"{candidate}.lock", "w") as lock:
             if not _try_lock(lock):
                 reason = "another start on it is under way"

@@ -446,7 +446,7 @@ def test_ollama_says_what_a_model_is_quantised_to(nobody):
 
 def test_the_list_of_ports_is_the_courses():
     assert {name: parse(url).port for name, url in endpoints.KNOWN} == {
-        "TensorRT-LLM": 8001, "vLLM": 8002, "Ollama": 11434, "own": 8000, "SGLang": 30000}
+        "TensorRT-LLM": 8001, "vLLM": 8002, "Ollama": 11434, "own": 8000, "SGLang": 30000, "NIM": 8003}
     assert all(parse(url).loopback for _, url in endpoints.KNOWN)
     assert endpoints.MENU == ("Ollama", "TensorRT-LLM", "vLLM")
 

@@ -137,6 +137,13 @@ def test_without_a_port_the_next_free_one_is_taken(fake, notes, pico, port, monk
         assert (a.port, b.port != port) == (port, True)
 
 
+def test_the_next_free_port_is_none_that_is_another_engines(notes, port, monkeypatch):
+    """A server on 8001 would be taken for TensorRT-LLM."""
+    monkeypatch.setattr(ports, "KNOWN", (("TensorRT-LLM", f"http://127.0.0.1:{port + 1}/v1"), ("own", f"http://127.0.0.1:{port}/v1")))
+    with socket.create_server(("127.0.0.1", port)), ports.held(port, True) as got:
+        assert got > port + 1
+
+
 def test_a_second_start_on_the_same_port_at_the_same_time_is_refused(fake, notes, pico, port):
     with ports.held(port, False), pytest.raises(UserError, match="another start on it is under way"):
         launch.start(pico, port=port, quiet=True)
@@ -248,11 +255,10 @@ def test_the_commands(fake, notes, pico, port, capsys):
 def test_up_prints_what_can_be_pasted(fake, notes, pico, port, capsys):
     assert cli.main(["up", "--model", str(pico), "--port", str(port)]) == 0
     out = capsys.readouterr().out
-    curl = out[out.index("curl") : out.index("\n\n  from openai")]
+    curl = out[out.index("curl") : out.index("\n\nor in Python")]
     answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, check=True).stdout
     assert json.loads(answer)["choices"][0]["text"] == "hello"
-    snippet = out[out.index("from openai") : out.index("print(answer")].replace("\n  ", "\n")
-    compile(snippet, "snippet", "exec")
+    compile(out[out.index("import os") : out.index("\n\nStop it")], "snippet", "exec")
 
 
 def test_down_leaves_a_foreign_program_alone(notes, port, capsys):
