@@ -60,6 +60,7 @@ def _of_container(project: str, args) -> int:
 
     found = docker.find(project)
     if found is None:
+        print("(its container is gone)", file=sys.stderr)
         return 1
     print(f"docker logs {found.name}", file=sys.stderr)
     if not args.follow:

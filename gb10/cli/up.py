@@ -107,7 +107,12 @@ def _container(args) -> int:
         print(f"  {note}", file=sys.stderr)
     if args.dry_run:
         return 0
-    return _said(containers.start(plan, timeout=args.timeout or 1800, drop_caches=args.drop_caches), args.json)
+    note = containers.start(plan, timeout=args.timeout or 1800, drop_caches=args.drop_caches)
+    if plan.role == "worker" and not args.json:
+        print(f"The second half of {plan.chosen.name} runs here (container {note.container}) and waits for the first Spark, which answers.\n"
+              f"Its log: ./course logs. Stop it: ./course down")
+        return 0
+    return _said(note, args.json)
 
 
 def _needs_gpu(plan) -> None:

@@ -41,6 +41,15 @@ def held(port: int, next_free: bool):
     raise UserError(f"port {port} is taken: {reason}. Take another (--port {port + 3}), or stop what holds it.")
 
 
+@contextlib.contextmanager
+def alone(what: str):
+    """One at a time on this machine. Raises UserError if somebody else is at it."""
+    with open(state.locks() / f"{what}.lock", "w") as lock:
+        if not _try_lock(lock):
+            raise UserError("another engine is being started in a container just now: wait until it is up, ./course status shows it.")
+        yield
+
+
 def _try_lock(lock) -> bool:
     try:
         import fcntl

@@ -110,6 +110,20 @@ def holder(port: int) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def undisturbed():
+    """Within this block Ctrl-C and SIGTERM are ignored: a clean-up that is broken off leaves something running."""
+    try:
+        old = [(s, signal.signal(s, signal.SIG_IGN)) for s in (signal.SIGINT, signal.SIGTERM)]
+    except ValueError:      # not the main thread
+        old = []
+    try:
+        yield
+    finally:
+        for s, handler in old:
+            signal.signal(s, handler)
+
+
 class terminated_as_interrupt:
     """Within this block SIGTERM raises KeyboardInterrupt, so that clean-up happens for both. Main thread only."""
 

@@ -42,7 +42,8 @@ class Engine:
         if self.container:
             from gb10.engines import containers
 
-            return containers.alive(self.container)
+            starts = self.ready_s is None and process.alive(self.pid, self.identity)
+            return starts or containers.alive(self.container)
         return process.alive(self.pid, self.identity)
 
     @property

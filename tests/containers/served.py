@@ -15,7 +15,8 @@ DEATHS = {
     "memory": ("(EngineCore pid=7) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", 1),
     "killed": ("(EngineCore pid=7) INFO 11-27 08:00:00 [loader.py:1] Loading safetensors checkpoint shards:  25%", 137),
     "gated": ("huggingface_hub.errors.GatedRepoError: 403 Client Error. Access to model meta-llama/X is restricted", 1),
-    "no-hub": ("huggingface_hub.errors.RepositoryNotFoundError: 404 Client Error.", 1),
+    "no-hub": ("requests.HTTPError: 401 Client Error: Unauthorized\nhuggingface_hub.errors.RepositoryNotFoundError: 401", 1),
+    "false-alarm": ("UserWarning: sm_121 is not supported by this build of torch\ntorch.OutOfMemoryError: CUDA out of memory.", 1),
     "old": ("ValueError: Model architectures ['NewForCausalLM'] are not supported for now.", 1),
     "page-cache": ("ValueError: Free memory on device cuda:0 (20.1/121.7 GiB) on startup is less than desired GPU memory utilization", 1),
     "no-kv": ("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`", 1),
@@ -48,8 +49,10 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["Content-Length"]))
         if behaviour == "mute":
             return self.answer({"error": {"message": "the engine core died"}}, 500)
+        if self.path == "/api/show":
+            return self.answer({}, 200 if behaviour == "offline-but-there" else 404)
         if self.path == "/api/pull":
-            if behaviour == "no-tag":
+            if behaviour in ("no-tag", "offline-but-there"):
                 return self.answer({"error": "pull model manifest: file does not exist"})
             return self.answer({"status": "success"})
         return self.answer({"choices": [{"message": {"content": "hello"}}]})

@@ -51,7 +51,7 @@ def test_what_to_paste_is_there(spark, free_port, capsys):
     assert up(free_port) == 0
     told = capsys.readouterr()
     assert f"curl -s http://127.0.0.1:{free_port}/v1/chat/completions" in told.out and "from openai import OpenAI" in told.out
-    assert "27.5 GiB (weights 6.0 + KV cache 18.0 + engine 3.6) of 114.0 GiB" in told.err
+    assert "27.6 GiB (weights 6.0 + KV cache 18.1 + engine 3.6) of 114.0 GiB" in told.err
 
 
 BEFORE = {      # refused (2) before anything is started
@@ -66,14 +66,15 @@ DURING = {      # it was tried and failed (1)
     "no-image": "the registry has no such image or tag",
     "denied": "docker login nvcr.io",
     "disk-full": "the disk is full",
-    "offline": "the network failed while the image was fetched",
+    "offline": "the network failed: what has come is kept",
     "other-arch": "is not made for this machine's processor",
     "port": "the port is taken",
     "no-device": "Docker can't give the container the GPU",
     "memory": "it ran out of memory: take fewer users or a shorter context",
-    "killed": "the system ended it for want of memory (exit code 137)",
+    "killed": "the system ended it for want of memory (exit code 137): take fewer users",
     "gated": "the model is gated: accept its terms",
     "no-hub": "the hub has no such model (nvidia/Qwen3-8B-NVFP4)",
+    "false-alarm": "it ran out of memory",
     "old": "doesn't know the model's architecture: take a newer image with VLLM_IMAGE",
     "page-cache": "counts page cache as used memory and finds too little",
     "no-kv": "no room is left for the KV cache",
@@ -157,6 +158,10 @@ def test_ollama_fetches_its_model_through_its_own_api(spark, free_port, capsys):
     assert up(free_port, "--model", "qwen3:8b", engine="ollama") == 0
     assert "Ollama serves qwen3:8b" in capsys.readouterr().out
     assert cli.main(["down"]) == 0
+    spark("offline-but-there")
+    assert up(free_port, "--model", "qwen3:8b", engine="ollama") == 0       # what is there is not asked for in the registry
+    assert cli.main(["down"]) == 0
+    capsys.readouterr()
     spark("no-tag")
     assert up(free_port, "--model", "qwen3:8b", engine="ollama") == 1
     assert "Ollama can't fetch qwen3:8b: pull model manifest: file does not exist" in capsys.readouterr().err

@@ -1,14 +1,16 @@
 """What stands in the way on this machine is told with the figures, before anything is started."""
 
 import json
+import os
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from gb10 import cli, machine
-from gb10.engines import containers, find
+from gb10.engines import containers, find, ports, process, state
 from gb10.engines.containers import guard
 from gb10.errors import UserError
 
@@ -49,6 +51,41 @@ def test_a_second_big_engine_is_refused_with_the_figures(spark, free_port, capsy
     assert not list(spark.docker.glob("*.container"))
 
 
+def test_the_same_engine_is_not_started_over_the_one_in_use(spark, free_port, capsys):
+    assert cli.main(["up", "vllm", "--port", str(free_port)]) == 0
+    running = [f.name for f in spark.docker.glob("*.container")]
+    capsys.readouterr()
+    assert cli.main(["up", "vllm", "--model", "Qwen3-14B", "--port", str(free_port + 1)]) == 2
+    assert f"vLLM is up already on port {free_port}: starting it again would end that one" in capsys.readouterr().err
+    assert [f.name for f in spark.docker.glob("*.container")] == running and cli.main(["status"]) == 0
+    assert "was ready in" in capsys.readouterr().out
+
+
+def test_two_starts_at_the_same_time_are_one_too_many(spark, free_port, capsys):
+    with ports.alone("containers"):
+        assert cli.main(["up", "vllm", "--port", str(free_port)]) == 2
+    assert "another engine is being started in a container just now" in capsys.readouterr().err
+
+
+def test_one_that_is_starting_counts_as_there(spark):
+    me = os.getpid()
+    note = state.Engine("vllm", "http://127.0.0.1:8002/v1", "m", me, None, 8002, process.identity(me), "", "log", container="gb10-vllm")
+    assert note.alive and not replace(note, pid=0, identity="").alive
+
+
+def test_a_nim_without_a_key_is_refused_before_its_image_is_fetched(spark, capsys, monkeypatch):
+    monkeypatch.delenv("NGC_API_KEY", raising=False)
+    assert cli.main(["up", "nim"]) == 2
+    assert "a NIM needs NGC_API_KEY" in capsys.readouterr().err
+
+
+def test_no_proxy_is_asked_about_this_machine(spark, free_port, monkeypatch):
+    """A proxy would neither find the engine nor keep the key to itself."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("GB10_API_KEY", "key_of_the_test")
+    assert cli.main(["up", "vllm", "--port", str(free_port)]) == 0
+
+
 def test_a_small_one_may_stand_beside_it(spark, free_port):
     assert cli.main(["up", "vllm", "--port", str(free_port)]) == 0
     plan = containers.plan("sglang", "Qwen3-0.6B", users=1, context=2048)
@@ -86,8 +123,10 @@ def test_page_cache_that_looks_like_used_memory_is_offered_its_cure(spark, free_
         (spark.proc / "meminfo").write_text(f"MemFree: {110 * 2**20} kB\n")
         return type("Done", (), {"returncode": 0})
 
-    monkeypatch.setattr("subprocess.run", sudo)
-    guard.memory_free(containers.plan("vllm"), drop=True)
+    plan = containers.plan("vllm")
+    with monkeypatch.context() as m:
+        m.setattr("subprocess.run", sudo)
+        guard.memory_free(plan, drop=True)
     assert called == [["sudo", "sh", "-c", "sync; echo 3 > /proc/sys/vm/drop_caches"]]
 
 

@@ -25,7 +25,7 @@ COMBINATIONS = [(m, w) for m in catalog.models() for w in ("bf16", "fp8", "nvfp4
 
 @pytest.fixture(autouse=True)
 def _nothing_set(monkeypatch):
-    for name in ("GB10_BIND", "GB10_API_KEY", *(f"{s.prefix}_PORT" for s in SPECS.values()), *planning.SPARKS, "SPARKS_SELF"):
+    for name in ("GB10_BIND", "GB10_API_KEY", "NIM_IMAGE", *(f"{s.prefix}_PORT" for s in SPECS.values()), *planning.SPARKS, "SPARKS_SELF"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -87,10 +87,11 @@ def test_twenty_models_on_the_command_line(model, weights, capsys):
     assert code == 0
     assert told["command"] == ["docker", "compose", "-f", "compose/trtllm.yml", "up", "--detach"]
     assert told["url"] == "http://127.0.0.1:8001/v1" and told["fits"] is True
-    assert told["environment"]["TRTLLM_TOKENS"] == str(told["users"] * told["context"])
+    assert told["users"] * told["context"] < int(told["environment"]["TRTLLM_TOKENS"]) <= told["users"] * (told["context"] + 128)
     reckoned = fit(model, weights, engine="trtllm", context=told["context"], batch=told["users"])
-    assert told["needs_bytes"] == {"weights": round(reckoned.weight_bytes), "KV cache": round(reckoned.kv_bytes),
-                                   "engine": round(reckoned.overhead_bytes)}
+    needs = told["needs_bytes"]
+    assert (needs["weights"], needs["engine"]) == (round(reckoned.weight_bytes), round(reckoned.overhead_bytes))
+    assert needs["KV cache"] >= reckoned.kv_bytes
 
 
 def test_the_variables_are_those_of_the_compose_files():
@@ -126,12 +127,28 @@ def test_memory_decides_how_many_and_how_long():
     assert fp8.budget.users == 8 and fp8.environment["VLLM_KV"] == "fp8"
 
 
+def vllm_wants(model, context):
+    """Bytes for one sequence as vLLM 0.32.0 demands them before it starts (v1/kv_cache_interface.py): whole blocks of 16, and for a
+    sliding window min(window - 1 + max_num_batched_tokens, context) tokens; one block more, since block 0 is never used."""
+    return sum(c.layers * c.elements * 2 * 16 * (1 + -(-(context if c.window is None else min(c.window - 1 + 8192, context)) // 16))
+               for c in model.caches)
+
+
+@pytest.mark.parametrize("model", ["Qwen3-8B", "gpt-oss-120b", "Gemma-3-27b-it", "Llama-3.3-70B-Instruct"])
+@pytest.mark.parametrize("context", [1024, 5000, 5001, 16384])
+def test_one_user_alone_gets_a_cache_that_vllm_starts_with(model, context):
+    p = containers.plan("vllm", model, weights="mxfp4" if "oss" in model else "nvfp4", machine="gb10", users=1, context=context)
+    assert int(p.environment["VLLM_KV_BYTES"]) >= vllm_wants(catalog.model(model), context)
+
+
 def test_two_sparks_hold_half_each():
     one, two = (containers.plan("vllm", "Llama-3.3-70B-Instruct", weights="nvfp4", machine="gb10", two_sparks=t) for t in (False, True))
     assert two.budget.memory.weights == one.budget.memory.weights / 2
     assert two.command[3] == "compose/two-sparks/vllm.yml" and two.command[4:6] == ["--profile", "head"]
     assert two.environment["SPARKS_SELF"] == two.environment["SPARKS_HEAD"]
     worker = containers.plan("vllm", "Llama-3.3-70B-Instruct", weights="nvfp4", machine="gb10", two_sparks=True, worker=True)
+    asked = containers.plan("vllm", "Llama-3.3-70B-Instruct", weights="nvfp4", machine="gb10", two_sparks=True, users=2, context=8192, name="x")
+    assert "--users 2 --context 8192 --name x --two-sparks --worker" in " ".join(asked.notes)
     assert worker.environment["SPARKS_SELF"] != worker.environment["SPARKS_HEAD"] and "worker" in worker.command
     with pytest.raises(UserError, match="Ollama over two Sparks is not started"):
         containers.plan("ollama", machine="gb10", two_sparks=True)
@@ -156,6 +173,14 @@ def test_which_checkpoint():
     assert given("vllm", "gpt-oss-120b") == "openai/gpt-oss-120b"
     assert given("ollama", "Qwen3-32B") == "qwen3:32b" and given("ollama", "Qwen3-8B", "q8_0") == "qwen3:8b-q8_0"
     assert given("nim", "Llama-3.1-8B-Instruct") == "nvcr.io/nim/meta/llama-3.1-8b-instruct-dgx-spark:latest"
+    for name, tag in (("Qwen3-30B-A3B", "qwen3:30b"), ("Qwen2.5-32B-Instruct", "qwen2.5:32b"), ("Llama-3.1-8B-Instruct", "llama3.1:8b"),
+                      ("Mistral-Small-24B-Instruct-2501", "mistral-small:24b"), ("Phi-4", "phi4:14b"), ("gpt-oss-20b", "gpt-oss:20b")):
+        assert given("ollama", name) == tag
+    with pytest.raises(UserError, match="no name of DeepSeek-V3 in"):       # its shape has a tag, of DeepSeek-R1
+        containers.plan("ollama", "DeepSeek-V3", machine="b200")
+    coder = containers.plan("vllm", "Qwen3-Coder-30B-A3B-Instruct", weights="bf16", machine="gb10")
+    assert coder.chosen.given == "/models/Qwen3-Coder-30B-A3B-Instruct" and "give it as owner/name" in coder.notes[0]
+    assert given("vllm", "qwen3-8b-nvfp4") == "nvidia/Qwen3-8B-NVFP4"
     own = containers.plan("vllm", "Qwen3-4B", weights="nvfp4", machine="gb10")
     assert own.chosen.given == "/models/Qwen3-4B-NVFP4" and "./course quantize" in own.notes[0]
     listed_elsewhere = containers.plan("vllm", "Qwen3-30B-A3B", weights="nvfp4", machine="gb10")
@@ -187,6 +212,8 @@ def test_a_folder_is_mounted(tmp_path):
     (["nim", "--model", "Qwen3-8B"], "no NIM of Qwen3-8B"),
     (["ollama", "--kv", "fp8"], "take bf16 or q8_0"),
     (["ollama", "--model", "GLM-4.5-Air"], "no name of GLM-4.5-Air in Ollama's library"),
+    (["ollama", "--name", "x"], "names of its own: leave --name out"),
+    (["nim", "--name", "x"], "names of its own: leave --name out"),
     (["nonsense"], "there is no engine 'nonsense'"),
 ])
 def test_a_wrong_request_costs_one_sentence(args, says, capsys):
@@ -212,7 +239,11 @@ def test_nobody_else_is_let_in_without_a_key(monkeypatch, capsys):
     assert code == 2 and "Set GB10_API_KEY" in err
     monkeypatch.setenv("GB10_API_KEY", "secret-of-the-test")
     code, told, err = dry("vllm", capsys=capsys)
-    assert code == 0 and told["environment"]["GB10_BIND"] == "0.0.0.0"
+    assert code == 0 and told["environment"]["GB10_BIND"] == "0.0.0.0" and told["url"] == "http://127.0.0.1:8002/v1"
+    monkeypatch.setenv("GB10_BIND", "192.168.1.20")
+    assert dry("vllm", capsys=capsys)[1]["url"] == "http://192.168.1.20:8002/v1"     # Docker publishes it there alone
+    code, _, err = dry("vllm", "--two-sparks", capsys=capsys)
+    assert code == 2 and "over two Sparks the head listens on 127.0.0.1 only" in err
     assert "secret-of-the-test" not in json.dumps(told) + err
     for engine, port in (("trtllm", 8001), ("sglang", 30000), ("ollama", 11434)):
         code, _, err = dry(engine, capsys=capsys)
@@ -230,11 +261,26 @@ def test_sglang_is_told_what_it_calls_things(capsys):
     assert told["environment"]["SGLANG_QUANTIZATION"] == "" and told["environment"]["SGLANG_KV"] == "auto"
 
 
+def test_another_name_does_not_stop_it_thinking():
+    p = containers.plan("vllm", "Qwen3-8B", machine="gb10", name="small")
+    assert p.environment["VLLM_NAME"] == "small" and p.environment["VLLM_REASONING"] == "qwen3"
+    for plain in ("Qwen/Qwen3-30B-A3B-Instruct-2507", "Qwen3-Coder-30B-A3B-Instruct"):
+        assert containers.plan("vllm", plain, weights="bf16", machine="gb10").environment["VLLM_REASONING"] == ""
+
+
+def test_another_nim_is_not_started_with_this_ones_memory(monkeypatch):
+    monkeypatch.setenv("NIM_IMAGE", "nvcr.io/nim/meta/llama-3.1-8b-instruct-dgx-spark:1.0.0")
+    assert containers.plan("nim", machine="gb10").environment["NIM_IMAGE"].endswith(":1.0.0")
+    monkeypatch.setenv("NIM_IMAGE", "nvcr.io/nim/meta/llama-3.3-70b:1.0.0")
+    with pytest.raises(UserError, match="whose memory ./course up can't reckon"):
+        containers.plan("nim", machine="gb10")
+
+
 def test_who_thinks_gets_a_parser():
-    assert reasoning_parser("Qwen3-8B-NVFP4", "vllm") == "qwen3"
-    assert reasoning_parser("DeepSeek-R1-Distill-Qwen-14B", "trtllm") == "deepseek-r1"
+    assert reasoning_parser(("Qwen3-8B-NVFP4",), "vllm") == reasoning_parser(("mine", "Qwen3-8B"), "vllm") == "qwen3"
+    assert reasoning_parser(("DeepSeek-R1-Distill-Qwen-14B",), "trtllm") == "deepseek-r1"
     for plain in ("Llama-3.1-8B-Instruct", "Qwen3-30B-A3B-Instruct-2507", "Qwen3-Coder-30B-A3B-Instruct", "Qwen2.5-7B-Instruct"):
-        assert reasoning_parser(plain, "vllm") == ""
+        assert reasoning_parser((plain,), "vllm") == ""
 
 
 def test_a_machine_without_gpu_plans_for_a_spark_and_says_so(monkeypatch, capsys):

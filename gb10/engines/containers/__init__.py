@@ -12,8 +12,8 @@ the start (starting, answering), what runs already (running), and what went wron
 from importlib import import_module
 
 _HOME = {"Plan": "planning", "plan": "planning", "start": "starting",
-         **dict.fromkeys(("adopt", "alive", "logs", "stop"), "running")}
-__all__ = ["Plan", "adopt", "alive", "logs", "plan", "start", "stop"]
+         **dict.fromkeys(("adopt", "alive", "stop"), "running")}
+__all__ = ["Plan", "adopt", "alive", "plan", "start", "stop"]
 
 
 def __getattr__(name: str):

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import urllib.error
-import urllib.request
 
+from gb10.engines.containers import here
 from gb10.engines.containers.planning import Plan
 from gb10.errors import WorkFailed
 from gb10.progress import Progress
-
-
-def _get(url: str, timeout: float = 3.0) -> tuple[int, bytes]:
-    request = urllib.request.Request(url)
-    if key := os.environ.get("GB10_API_KEY"):
-        request.add_header("Authorization", f"Bearer {key}")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=timeout) as r:
-        return r.status, r.read(1_000_000)
 
 
 def ready(plan: Plan) -> bool:
     """Does /health say yes, and is the model among those it lists?"""
     base = plan.url.removesuffix("/v1")
     try:
-        if _get(base + plan.spec.health)[0] != 200:
-            return False
+        with here.open(base + plan.spec.health) as r:
+            if r.status != 200:
+                return False
         if plan.spec.name == "ollama":
             return True
-        return any(m.get("id") == plan.chosen.name for m in json.loads(_get(plan.url + "/models")[1])["data"])
+        with here.open(plan.url + "/models") as r:
+            return any(m.get("id") == plan.chosen.name for m in json.loads(r.read(1_000_000))["data"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
 def fetch_into_ollama(plan: Plan, progress: Progress) -> None:
-    """Ollama fetches its models itself; its /api/pull says how far it has come."""
-    body = json.dumps({"model": plan.chosen.given, "stream": True}).encode()
-    request = urllib.request.Request(plan.url.removesuffix("/v1") + "/api/pull", body, {"Content-Type": "application/json"})
+    """Ollama fetches its models itself; its /api/pull says how far it has come. One that is there is not asked for again, since
+    that needs the network."""
+    base = plan.url.removesuffix("/v1")
+    with contextlib.suppress(OSError), here.open(base + "/api/show", json.dumps({"model": plan.chosen.given}).encode(), 30) as r:
+        if r.status == 200:
+            return
     try:
-        with urllib.request.urlopen(request, timeout=300) as r:
+        with here.open(base + "/api/pull", json.dumps({"model": plan.chosen.given, "stream": True}).encode(), timeout=300) as r:
             for line in r:
                 step = json.loads(line)
                 if step.get("error"):
@@ -56,12 +52,8 @@ def first_answer(plan: Plan, timeout: float = 300) -> None:
     """One short chat through the path that readers use: kernels are compiled now and not in somebody's measurement."""
     body = json.dumps({"model": plan.chosen.name, "max_tokens": 3, "temperature": 0,
                        "messages": [{"role": "user", "content": "Hello"}]}).encode()
-    headers = {"Content-Type": "application/json"}
-    if key := os.environ.get("GB10_API_KEY"):
-        headers["Authorization"] = f"Bearer {key}"
     try:
-        request = urllib.request.Request(plan.url + "/chat/completions", body, headers)
-        with urllib.request.urlopen(request, timeout=timeout) as r:
+        with here.open(plan.url + "/chat/completions", body, timeout) as r:
             json.load(r)["choices"][0]["message"]
     except urllib.error.HTTPError as e:
         raise WorkFailed(f"{plan.spec.title} came up but refuses to answer (HTTP {e.code}): "

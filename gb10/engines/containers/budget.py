@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from gb10.catalog import Machine, Model
+from gb10.catalog import Machine, Model, kv_format
 from gb10.errors import UserError
 from gb10.roofline.memory import GIB, Memory, memory
+from gb10.roofline.traffic import state_bytes
 
 CONTEXT, USERS = 16384, 8
 # Tried in this order where the reader didn't say: first fewer at once, then shorter.
 LADDER = ((8, 16384), (4, 16384), (2, 16384), (1, 16384), (1, 8192), (1, 4096), (1, 2048), (1, 1024))
+BLOCK, CHUNK = 64, 8192     # tokens: the largest cache block of these engines (TensorRT-LLM's 32, vLLM's 16), and a prefill chunk
 STAGING = 4 * GIB       # of the system's memory, for a load: buffers, processes, tokenizers. An allowance, not measured
 
 
@@ -86,16 +88,30 @@ def budget(model: Model, weights: str, kv: str, machine: Machine, engine: str, *
     total = machine.memory
     free = total if available is None else available
     steps = tuple(dict.fromkeys((users or u, min(context or c, model.max_context or c)) for u, c in LADDER))
-    tried = [Budget(u, c, _halved(memory(model, weights, kv, machine, c, u, engine), machines), free, total, machine.unified) for u, c in steps]
+    tried = [Budget(u, c, _on_each(model, weights, kv, machine, c, u, engine, machines), free, total, machine.unified) for u, c in steps]
     for verdict in ("fits", "tight"):
         if found := next((b for b in tried if b.verdict == verdict), None):
             return found
     raise UserError(_too_large(model, weights, machine, tried[-1], available is not None, machines))
 
 
-def _halved(m: Memory, machines: int) -> Memory:
+def cache_tokens(context: int) -> int:
+    """What a sequence of this length takes of a cache that is handed out in blocks: whole ones, and one to spare."""
+    return (math.ceil(context / BLOCK) + 1) * BLOCK
+
+
+def cache_bytes(model: Model, kv: str, context: int, users: int) -> float:
+    """The cache that an engine has to be given, or it refuses to start: whole blocks, and layers with a sliding window keep a
+    prefill chunk beside the window (vllm/v1/kv_cache_interface.py, SlidingWindowSpec)."""
+    length = cache_tokens(context)
+    elements = sum(c.layers * c.elements * (length if c.window is None else min(c.window + CHUNK + BLOCK, length)) for c in model.caches)
+    return users * (elements * kv_format(kv).bits / 8 + state_bytes(model))
+
+
+def _on_each(model: Model, weights: str, kv: str, machine: Machine, context: int, users: int, engine: str, machines: int) -> Memory:
     """Tensor parallelism splits weights and KV cache; each machine runs an engine of its own."""
-    return replace(m, weights=m.weights / machines, kv=m.kv / machines)
+    m = memory(model, weights, kv, machine, context, users, engine)
+    return replace(m, weights=m.weights / machines, kv=cache_bytes(model, kv, context, users) / machines)
 
 
 def _too_large(model: Model, weights: str, machine: Machine, b: Budget, now: bool, machines: int) -> str:

@@ -26,7 +26,7 @@ _RULES = tuple((re.compile(pattern, re.IGNORECASE), sentence) for pattern, sente
      "Docker can't give the container the GPU: install the NVIDIA Container Toolkit and restart Docker."),
     ((r"TLS handshake timeout|i/o timeout|no such host|temporary failure in name resolution|connection reset by peer|"
       r"network is unreachable|error pulling image.*timeout"),
-     "the network failed while the image was fetched: what has come is kept, run this again when it is back."),
+     "the network failed: what has come is kept, run this again when it is back."),
     (r"Cannot connect to the Docker daemon", "Docker stopped: sudo systemctl start docker."),
     # memory, the most frequent trouble of a Spark (vllm-project/vllm #35313, #48140; #46307)
     (r"Free memory on device .* is less than desired",
@@ -38,17 +38,17 @@ _RULES = tuple((re.compile(pattern, re.IGNORECASE), sentence) for pattern, sente
     (r"No available memory for the cache blocks|max seq len .* is larger than the maximum number of tokens",
      "no room is left for the KV cache after the weights: take a shorter context, --context 8192."),
     # the hub
-    (r"GatedRepoError|gated repo|Access to model \S+ is restricted|401 Client Error|403 Client Error",
+    (r"GatedRepoError|gated repo|Access to model \S+ is restricted|403 Client Error",
      "the model is gated: accept its terms on its page at huggingface.co, export HF_TOKEN with read access to it, and run this again."),
-    (r"RepositoryNotFoundError|404 Client Error|is not a valid model identifier",
-     "the hub has no such model ({model}): check the spelling."),
-    (r"429 Client Error|Too Many Requests", "the hub asks to slow down: wait some minutes, or set HF_TOKEN."),
+    (r"RepositoryNotFoundError|40[14] Client Error|is not a valid model identifier",
+     "the hub has no such model ({model}), or it is private and HF_TOKEN is not set: check the spelling."),
+    (r"429 Client Error|Too Many Requests", "the hub or the registry asks to slow down: wait some minutes, or log in (HF_TOKEN, docker login)."),
     (r"LocalEntryNotFoundError|couldn't connect to ['\"]?https://huggingface.co|OfflineModeIsEnabled",
      "the model is not on this machine and the hub can't be reached: ./course models get, or install it from a bundle."),
     # the model
     (r"Model architectures? .* (?:are|is) not supported|does not recognize this architecture|KeyError: 'qwen3_5",
      "this version of the engine doesn't know the model's architecture: take a newer image with {prefix}_IMAGE, or another engine."),
-    (r"no kernel image is available|sm_121|unsupported gpu architecture",
+    (r"no kernel image is available|unsupported gpu architecture",
      "the image has no kernels for this GPU: take the tag in compose/.env.example."),
     (r"unrecognized arguments?: (?P<what>\S+)|No such option: (?P<option>\S+)",
      "this version of the image doesn't know an option of the compose file: take the tag in compose/.env.example."),

@@ -39,10 +39,12 @@ class Container:
         return self.status in ("running", "restarting", "paused")
 
 
-def run(*words: str, timeout: float = PATIENCE, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
-    """A docker command in the course's folder, its output captured. Raises WorkFailed if Docker doesn't answer in time."""
+def run(*words: str, timeout: float = PATIENCE, env: dict[str, str] | None = None, merged: bool = False) -> subprocess.CompletedProcess:
+    """A docker command in the course's folder, its output captured; merged: errors among the rest, as they came. Raises WorkFailed if Docker doesn't answer in time."""
     try:
-        return subprocess.run(["docker", *words], check=False, capture_output=True, text=True, errors="replace", timeout=timeout, cwd=ROOT,
+        # In a session of its own: Ctrl-C in the terminal must not reach the command that cleans up after it.
+        return subprocess.run(["docker", *words], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if merged else
+                              subprocess.PIPE, text=True, errors="replace", timeout=timeout, cwd=ROOT, start_new_session=True,
                               stdin=subprocess.DEVNULL, env=None if env is None else os.environ | env)
     except subprocess.TimeoutExpired:
         raise WorkFailed(f"Docker does not answer (docker {words[0]} took over {timeout:.0f} s): restart it, sudo systemctl "
@@ -127,8 +129,7 @@ def projects() -> list[str]:
 
 def log(ident: str, lines: int = 200) -> list[str]:
     """The last lines a container wrote, oldest first."""
-    done = run("logs", "--tail", str(lines), ident)
-    return [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
+    return [line for line in run("logs", "--tail", str(lines), ident, merged=True).stdout.splitlines() if line.strip()]
 
 
 def lines(command: list[str], env: dict[str, str]) -> Iterator[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
-import urllib.request
 from pathlib import Path
 
-from gb10.engines.containers import docker
+from gb10.engines.containers import docker, here
 from gb10.engines.containers.causes import DROP_CACHES
 from gb10.engines.containers.planning import Plan
 from gb10.engines.containers.spec import SPECS
@@ -20,7 +20,12 @@ PROC = Path("/proc")
 
 
 def alone(plan: Plan) -> None:
-    """Refuse a second big engine on unified memory, with the figures: each takes its share of the same pool."""
+    """Refuse a second start of an engine that is up, and a second big engine on unified memory, with the figures: each takes
+    its share of the same pool."""
+    own = docker.find(plan.spec.project)
+    if own and own.runs:
+        raise UserError(f"{plan.spec.title} is up already" + (f" on port {own.port}" if own.port else "") + ": starting it again would "
+                        "end that one. ./course down first.")
     others = [*_containers(plan), *_foreign(plan)]
     if others and plan.budget.needed > SMALL:
         raise UserError(f"{others[0]} is up already, and {plan.spec.title} with {plan.chosen.name} would take {plan.budget}: one big "
@@ -28,7 +33,10 @@ def alone(plan: Plan) -> None:
 
 
 def _how(other: str) -> str:
-    return "./course down" if "(the course's)" in other else "ollama stop MODEL, or end the program"
+    if "(the course's)" not in other:
+        return "ollama stop MODEL, or end the program"
+    name = other.split()[0]
+    return "./course down" if name in SPECS else f"docker compose --project-name gb10-{name} down"
 
 
 def _containers(plan: Plan) -> list[str]:
@@ -54,7 +62,7 @@ def _foreign(plan: Plan) -> list[str]:
 
 def _loaded(url: str) -> str:
     try:
-        with urllib.request.urlopen(url.removesuffix("/v1") + "/api/ps", timeout=2) as r:
+        with here.open(url.removesuffix("/v1") + "/api/ps", timeout=2) as r:
             rows = json.load(r)["models"]
         return ", ".join(f"{m['name']} ({m['size'] / GIB:.1f} GiB)" for m in rows)
     except (OSError, ValueError, KeyError, TypeError):
@@ -62,7 +70,10 @@ def _loaded(url: str) -> str:
 
 
 def checkpoint(plan: Plan) -> None:
-    """A folder that the plan relies on is there. Raises UserError."""
+    """A folder that the plan relies on is there, and so is the key without which a NIM fetches nothing. Raises UserError."""
+    if plan.spec.name == "nim" and not os.environ.get("NGC_API_KEY"):
+        raise UserError("a NIM needs NGC_API_KEY in the environment (from ngc.nvidia.com; it is stored nowhere), and once docker login "
+                        "nvcr.io --username '$oauthtoken' --password-stdin.")
     folder = plan.chosen.folder
     if folder is not None and not (folder / "config.json").exists():
         raise UserError(f"there is no checkpoint in {folder}" + (f": {plan.chosen.notes[0]}." if plan.chosen.notes else "."))

@@ -10,6 +10,7 @@ from gb10 import catalog
 from gb10.catalog import checkpoints, formats
 from gb10.engines.containers.spec import Spec
 from gb10.errors import UserError
+from gb10.paths import STATE
 from gb10.roofline import engines as roofline_engines
 from gb10.roofline.predict import default_weights
 
@@ -67,6 +68,10 @@ def _hub(spec: Spec, model: catalog.Model, text: str, fmt: str, local: bool) -> 
     notes: tuple[str, ...] = ()
     if "/" in text:
         repo = text
+    elif not _is_itself(text, model):
+        note = (f"{text} has the shape of {model.name} and is another model, whose place on the hub the course doesn't know: give it as "
+                f"owner/name")
+        return Chosen(model, fmt, f"{MOUNT}/{text}", text, None, STATE / "models" / text, (note,))
     else:
         known = checkpoints.checkpoint(model.name, fmt, spec.name)
         repo = known.repo if known else None
@@ -80,6 +85,12 @@ def _hub(spec: Spec, model: catalog.Model, text: str, fmt: str, local: bool) -> 
     return Chosen(model, fmt, repo, short, notes=notes)
 
 
+def _is_itself(text: str, model: catalog.Model) -> bool:
+    """Does the name mean this very model (with a format behind it, perhaps), or another tuning of the same shape?"""
+    rest = text.lower().removeprefix(model.name.lower())
+    return rest != text.lower() and rest.strip("-") in ("", "nvfp4", "fp4", "fp8", "bf16", "w4a16", "mxfp4") or ":" in text
+
+
 def _stored(repo: str) -> Path | None:
     from gb10 import hub
 
@@ -88,8 +99,6 @@ def _stored(repo: str) -> Path | None:
 
 def _of_ones_own(spec: Spec, model: catalog.Model, fmt: str) -> Chosen:
     """No list has it: then it is one that the reader has made."""
-    from gb10.paths import STATE
-
     folder = STATE / "models" / f"{model.name}-{fmt.upper()}"
     own = checkpoints.original(model.name)
     note = f"no list has {model.name} in {fmt} for {spec.title}, so it would be one of your own making, in .course/models/{folder.name}"
@@ -101,19 +110,25 @@ def _of_ones_own(spec: Spec, model: catalog.Model, fmt: str) -> Chosen:
 
 def _ollama(spec: Spec, model: catalog.Model, text: str, fmt: str, local: bool) -> Chosen:
     """Ollama has names of its own: family:size, and a format behind a dash where it isn't Q4_K_M (or gpt-oss's own)."""
-    tag = text if re.fullmatch(r"[\w./-]+:[\w.-]+", text) else next((a for a in model.aliases if ":" in a), None)
+    tag = text if re.fullmatch(r"[\w./-]+:[\w.-]+", text) else None
+    if tag is None and _is_itself(text, model):     # the shape's other tunings have tags, too
+        tag = next((a for a in model.aliases if ":" in a and _letters(model.name).startswith(_letters(a.split(":")[0]))), None)
     if tag is None:
-        raise UserError(f"no name of {model.name} in Ollama's library is known to the course: give it, --model NAME:TAG, with "
+        raise UserError(f"no name of {text} in Ollama's library is known to the course: give it, --model NAME:TAG, with "
                         f"--weights for its format; or another engine.")
     if fmt not in ("q4_k_m", "mxfp4", "gguf-mxfp4") and tag != text:
         tag += f"-{fmt.replace('bf16', 'fp16')}"
     return Chosen(model, fmt, tag, tag)
 
 
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
 def _nim(spec: Spec, model: catalog.Model, text: str, fmt: str, local: bool) -> Chosen:
-    nim = checkpoints.nims().get(model.name)
+    nim = checkpoints.nims().get(model.name) if _is_itself(text, model) or "/" in text else None
     if nim is None:
-        raise UserError(f"there is no NIM of {model.name} for the Spark that the course knows; it knows that of "
+        raise UserError(f"there is no NIM of {text} for the Spark that the course knows; it knows that of "
                         f"{', '.join(checkpoints.nims())}. Another engine serves it: ./course up vllm --model {text}")
     return Chosen(model, nim.format, nim.repo, nim.served,
                   notes=(f"what a NIM's weights are in is not published: reckoned as {nim.format}",))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from gb10 import catalog, machine
 from gb10.engines.containers import models
-from gb10.engines.containers.budget import Budget, budget
+from gb10.engines.containers.budget import Budget, budget, cache_tokens
 from gb10.engines.containers.spec import Spec, reasoning_parser, spec
 from gb10.errors import UserError
 
@@ -15,6 +15,7 @@ GIB = 2**30
 # The addresses and the interface of NVIDIA's playbooks for two Sparks (build.nvidia.com/playbooks/connect-two-sparks).
 SPARKS = {"SPARKS_HEAD": "192.168.100.10", "SPARKS_INTERFACE": "enp1s0f1np1"}
 WORKER = "192.168.100.11"
+EVERYWHERE = ("0.0.0.0", "::")      # addresses that include 127.0.0.1
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ class Plan:
     role: str = ""                  # "", or "head" or "worker" of two Sparks
     notes: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"      # where this machine reaches it
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self.address}:{self.port}/v1"
 
     @property
     def file(self) -> str:
@@ -73,6 +75,10 @@ def plan(engine: str, model: str | None = None, *, weights: str | None = None, k
         raise UserError(f"{engine_.title} over two Sparks is not started by ./course up: vllm and sglang are. (TensorRT-LLM's "
                         f"way, with mpirun over ssh, is NVIDIA's playbook's; Ollama and NIM use one machine.)")
     bind = _bind(engine_)
+    if two_sparks and bind:
+        raise UserError("over two Sparks the head listens on 127.0.0.1 only: unset GB10_BIND, and reach it with ssh -L.")
+    if name is not None and engine_.name in ("ollama", "nim"):
+        raise UserError(f"{engine_.title} calls its models by names of its own: leave --name out.")
     hardware, free, said = _machine(machine)
     chosen = models.choose(engine_, model, weights, name, local=machine is None)
     try:
@@ -86,7 +92,8 @@ def plan(engine: str, model: str | None = None, *, weights: str | None = None, k
                available=free, machines=2 if two_sparks else 1)
     role = ("worker" if worker else "head") if two_sparks else ""
     made = Plan(engine_, chosen, b, cache, hardware.name, engine_.host_port(port), role,
-                (*said, *chosen.notes, *_about(b, users, context), *(_two(engine_, chosen, role) if role else ())))
+                (*said, *chosen.notes, *_about(b, users, context), *(_two(engine_, chosen, b, cache, role) if role else ())),
+                address=bind if bind and bind not in EVERYWHERE else "127.0.0.1")
     return replace(made, environment=_environment(made, bind))
 
 
@@ -149,14 +156,23 @@ def _about(b: Budget, users: int | None, context: int | None) -> list[str]:
     return notes
 
 
-def _two(engine: Spec, chosen: models.Chosen, role: str) -> list[str]:
+def _two(engine: Spec, chosen: models.Chosen, b: Budget, kv: str, role: str) -> list[str]:
     missing = [key for key in (*SPARKS, "SPARKS_SELF") if not os.environ.get(key)]
-    other = f"./course up {engine.name} --model {chosen.asked} --weights {chosen.weights} --two-sparks"
+    other = f"./course up {engine.name} --model {chosen.asked} --weights {chosen.weights} --kv {kv} --users {b.users} --context {b.context} --name {chosen.name} --two-sparks"
     notes = [f"on the other Spark: {other}{' --worker' if role == 'head' else ''}"]
     if missing:
         notes.append(f"not set, so as in NVIDIA's playbook: {', '.join(missing)} (addresses on the cable, and the interface that "
                      f"ibdev2netdev shows as Up)")
     return notes
+
+
+def _nim_image(reckoned: str) -> str:
+    """NIM_IMAGE may name another tag; another NIM would be started with a memory that was reckoned for this one."""
+    image = os.environ.get("NIM_IMAGE") or reckoned
+    if image.rpartition(":")[0] != reckoned.rpartition(":")[0]:
+        raise UserError(f"NIM_IMAGE is {image}, whose memory ./course up can't reckon: docker compose -f compose/nim.yml up starts it, "
+                        f"or take the model with --model.")
+    return image
 
 
 def _environment(plan: Plan, bind: str | None) -> dict[str, str]:
@@ -165,26 +181,26 @@ def _environment(plan: Plan, bind: str | None) -> dict[str, str]:
     env = {"MODEL": c.given, "NAME": c.name, "PORT": str(plan.port), "CONTEXT": str(b.context), "USERS": str(b.users),
            "LIMIT": f"{b.limit_gib}g"}
     if s.name == "nim":     # its image is its model
-        env = {"IMAGE": os.environ.get("NIM_IMAGE") or c.given, **{k: env[k] for k in ("PORT", "CONTEXT", "LIMIT")},
+        env = {"IMAGE": _nim_image(c.given), **{k: env[k] for k in ("PORT", "CONTEXT", "LIMIT")},
                "MEMORY": f"{b.share(s.memory):.2f}"}
     elif s.name == "ollama":
         env["KV"] = s.kv[plan.kv]
         del env["NAME"]
     else:
         env |= {"MEMORY": f"{b.share(s.memory):.2f}", "KV": s.kv[plan.kv],
-                "REASONING": reasoning_parser(c.name, s.name)}
+                "REASONING": reasoning_parser((c.given.split("/")[-1], c.model.name), s.name)}
         if s.name == "sglang":
             env["QUANTIZATION"] = "modelopt_fp4" if c.weights == "nvfp4" else ""
         # The share alone does not hold: an engine that weighs free memory while it loads takes page cache for used, and finds
         # too little left for its KV cache (vllm-project/vllm #35313, #44740). So the cache is told in bytes, or in tokens.
-        env |= {"vllm": {"KV_BYTES": str(round(b.memory.kv))}}.get(s.name, {"TOKENS": str(b.users * b.context)})
+        env |= {"vllm": {"KV_BYTES": str(round(b.memory.kv))}}.get(s.name, {"TOKENS": str(b.users * cache_tokens(b.context))})
     env = {f"{s.prefix}_{key}": value for key, value in env.items()}
     if c.folder:
         env["HF_HUB_OFFLINE"] = "1"             # it is here: ask nobody
-    if c.store:
-        env["GB10_MODELS"] = str(c.store)
-    if plan.machine == "this" and os.getuid():
-        env["GB10_USER"] = f"{os.getuid()}:{os.getgid()}"       # what it writes is the reader's, not root's
+    if c.store or (c.folder and plan.machine == "this"):
+        env["GB10_MODELS"] = str(c.store or c.folder.parent)
+    if plan.machine == "this":      # what it writes is the reader's, not root's
+        env["GB10_USER"] = f"{os.environ.get('SUDO_UID') or os.getuid()}:{os.environ.get('SUDO_GID') or os.getgid()}"
     if bind or os.environ.get("GB10_BIND"):
         env["GB10_BIND"] = bind or ""       # this machine's own address is what it listens on anyway, without a key
     if plan.role:

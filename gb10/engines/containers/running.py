@@ -1,4 +1,4 @@
-"""Containers of the course's that are there: does this one run, what did it say, end it; and those started by hand."""
+"""Containers of the course's that are there: does this one run, end it; and those started by hand."""
 
 from __future__ import annotations
 
@@ -13,21 +13,14 @@ from gb10.errors import UserError, WorkFailed
 
 
 def alive(project: str) -> bool:
-    """Does the container of this project run? A Docker that can't be asked counts as no."""
+    """Does the container of this project run? If Docker doesn't answer in time: as far as is known, yes."""
     try:
         container = docker.find(project)
-    except (UserError, WorkFailed):
+    except UserError:       # there is no Docker
         return False
+    except WorkFailed:
+        return True
     return bool(container and container.runs)
-
-
-def logs(project: str, lines: int) -> list[str] | None:
-    """The container's last lines; None if there is none."""
-    try:
-        container = docker.find(project)
-    except (UserError, WorkFailed):
-        return None
-    return docker.log(container.id, lines) if container else None
 
 
 def stop(project: str, log: Path | None = None) -> bool:
@@ -48,13 +41,22 @@ def adopt() -> list[state.Engine]:
         for project in docker.projects():
             engine = SPECS.get(project.removeprefix("gb10-"))
             container = docker.find(project) if engine else None
-            if container is None or any(e.container == project for p in state.ports() if (e := state.read(p))):
+            if container is None or not container.runs or _known(project):
                 continue
             port = container.port or engine.port
             found.append(state.Engine(engine.name, f"http://127.0.0.1:{port}/v1", _model(port), 0, None, port, "", "",
                                       str(state.log_file(port)), "compose", container=project))
             state.write(found[-1])
     return found
+
+
+def _known(project: str) -> bool:
+    """Is it noted? One that was adopted while it loaded is asked again what it serves."""
+    note = next((e for p in state.ports() if (e := state.read(p)) and e.container == project), None)
+    if note and note.owner == "compose" and (model := _model(note.port)) != note.model:
+        note.model = model
+        state.write(note)
+    return note is not None
 
 
 def _model(port: int) -> str:

@@ -60,14 +60,16 @@ SPECS = {s.name: s for s in (
     Spec("nim", "NIM", 8003, "vllm", "5 to 20 minutes", memory="total", kv={"bf16": ""}),
 )}
 
-# The parser that takes a model's thinking out of its answer, by engine; vllm/reasoning/__init__.py (0.32.0),
-# tensorrt_llm/llmapi/reasoning_parser.py, sglang/srt/parser/reasoning_parser.py.
-_THINKS = (
-    (re.compile(r"qwen3(?!.*(instruct|coder|next))"), {"vllm": "qwen3", "trtllm": "qwen3", "sglang": "qwen3"}),
-    (re.compile(r"deepseek-(r1|v3)"), {"vllm": "deepseek_r1", "trtllm": "deepseek-r1", "sglang": "deepseek-r1"}),
-    (re.compile(r"nemotron-3"), {"vllm": "nemotron_v3", "trtllm": "nano-v3", "sglang": "nano_v3"}),
-    (re.compile(r"gpt-oss"), {"vllm": "openai_gptoss", "sglang": "gpt-oss"}),
-)
+# Families whose models think, and the parser that takes that out of an answer, by engine; vllm/reasoning/__init__.py (0.32.0),
+# tensorrt_llm/llmapi/reasoning_parser.py, sglang/srt/parser/reasoning_parser.py. Of Qwen3 some tunings don't.
+_THINKS = {
+    "qwen3": {"vllm": "qwen3", "trtllm": "qwen3", "sglang": "qwen3"},
+    "deepseek-r1": {"vllm": "deepseek_r1", "trtllm": "deepseek-r1", "sglang": "deepseek-r1"},
+    "deepseek-v3": {"vllm": "deepseek_r1", "trtllm": "deepseek-r1", "sglang": "deepseek-r1"},
+    "nemotron-3": {"vllm": "nemotron_v3", "trtllm": "nano-v3", "sglang": "nano_v3"},
+    "gpt-oss": {"vllm": "openai_gptoss", "sglang": "gpt-oss"},
+}
+_DOES_NOT = re.compile(r"qwen3.*(instruct|coder|next)")
 
 
 def spec(engine: str) -> Spec:
@@ -77,9 +79,9 @@ def spec(engine: str) -> Spec:
     return SPECS[engine]
 
 
-def reasoning_parser(model: str, engine: str) -> str:
-    """The engine's parser for this model's thinking; "" (none) where it doesn't think."""
-    for pattern, parsers in _THINKS:
-        if pattern.search(model.lower()):
-            return parsers.get(engine, "")
+def reasoning_parser(names: tuple[str, ...], engine: str) -> str:
+    """The engine's parser for a model's thinking; "" (none) where it doesn't think. names: the most telling one first."""
+    for name in map(str.lower, names):
+        if family := next((f for f in _THINKS if f in name), None):
+            return "" if _DOES_NOT.search(name) else _THINKS[family].get(engine, "")
     return ""

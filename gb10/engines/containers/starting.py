@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import re
 import time
@@ -15,6 +16,7 @@ from gb10.errors import UserError, WorkFailed
 from gb10.progress import Progress
 
 POLL = 1.0
+WORKER_LIVES = 30.0     # seconds
 _ARCH = {"aarch64": "arm64", "x86_64": "amd64"}
 _NOISE = re.compile(r"^\s*(?:\(\S+ pid=\d+\)\s*)?(?:INFO|WARNING|DEBUG)?\s*(?:\d\d-\d\d \d\d:\d\d:\d\d)?\s*(?:\[[^\]]*\])?\s*")
 
@@ -28,37 +30,51 @@ def start(plan: Plan, *, timeout: float = 1800, quiet: bool = False, drop_caches
     guard.checkpoint(plan)
     guard.alone(plan)
     state.FOLDER.mkdir(parents=True, exist_ok=True)
-    with ports.held(plan.port, False):
-        guard.memory_free(plan, drop_caches)
-        return _start(plan, timeout, quiet)
+    with ports.alone("containers"), ports.held(plan.port, False):
+        progress = Progress(f"{plan.spec.title} with {plan.chosen.name}", quiet=quiet)
+        with process.terminated_as_interrupt():
+            _stopped_pulling(plan, progress)
+            guard.alone(plan)           # minutes may have passed
+            guard.memory_free(plan, drop_caches)
+            return _start(plan, timeout, progress)
 
 
-def _start(plan: Plan, timeout: float, quiet: bool) -> state.Engine:
+def _stopped_pulling(plan: Plan, progress: Progress) -> None:
+    try:
+        _pull(plan, progress)
+    except KeyboardInterrupt:
+        progress.clear()
+        progress.say("Stopped while the image was fetched: nothing is left running; what has come is kept.")
+        raise
+
+
+def _start(plan: Plan, timeout: float, progress: Progress) -> state.Engine:
     file = state.log_file(plan.port)
-    note = state.Engine(plan.spec.name, plan.url, plan.chosen.name, 0, None, plan.port, "", plan.chosen.given, str(file), "up",
-                        container=plan.spec.project)
-    progress = Progress(f"{plan.spec.title} with {plan.chosen.name}", quiet=quiet)
+    me = os.getpid()        # until it is ready, the note lives as long as this process
+    note = state.Engine(plan.spec.name, plan.url, plan.chosen.name, me, None, plan.port, process.identity(me) or "", plan.chosen.given,
+                        str(file), "up", container=plan.spec.project)
     t0 = time.monotonic()
-    with process.terminated_as_interrupt():
-        try:
-            _pull(plan, progress)
-            state.write(note)
-            _up(plan, progress)
-            _wait(plan, note, timeout, progress)
-            if plan.spec.name == "ollama":
-                answering.fetch_into_ollama(plan, progress)
-            if plan.role != "worker":
-                progress.update("answering for the first time")
-                answering.first_answer(plan)
-            note.ready_s = round(time.monotonic() - t0, 1)
-            state.write(note)
-        except BaseException as e:
+    try:
+        state.write(note)
+        _up(plan, progress)
+        _wait(plan, timeout, progress)
+        if plan.spec.name == "ollama":
+            answering.fetch_into_ollama(plan, progress)
+        if plan.role != "worker":
+            progress.update("answering for the first time")
+            answering.first_answer(plan)
+        note.pid, note.identity, note.ready_s = 0, "", round(time.monotonic() - t0, 1)
+        state.write(note)
+    except BaseException as e:
+        with process.undisturbed():
             progress.clear()
+            progress.update("stopping it")
             _take_down(plan, file)
             state.remove(plan.port)
-            if isinstance(e, KeyboardInterrupt):
-                progress.say(f"Stopped while {plan.spec.title} was starting: nothing is left running; what was downloaded is kept.")
-            raise
+            progress.clear()
+        if isinstance(e, KeyboardInterrupt):
+            progress.say(f"Stopped while {plan.spec.title} was starting: nothing is left running; what was downloaded is kept.")
+        raise
     progress.done(f"ready in {note.ready_s} s")
     return note
 
@@ -96,9 +112,9 @@ def _pull(plan: Plan, progress: Progress) -> None:
                 progress.update(f"fetching the image: {line.strip()[:90]}")
         if code:
             raise _explained(plan, "\n".join(said), "the image could not be fetched.")
-    built, here = docker.architecture(image), _ARCH.get(platform.machine(), "")
-    if built and here and built != here:
-        raise UserError(f"the image {image} is made for {built}, this machine is {here}: take a tag that is, with "
+    built, this = docker.architecture(image), _ARCH.get(platform.machine(), "")
+    if built and this and built != this:
+        raise UserError(f"the image {image} is made for {built}, this machine is {this}: take a tag that is, with "
                         f"{plan.spec.prefix}_IMAGE.")
 
 
@@ -109,16 +125,17 @@ def _up(plan: Plan, progress: Progress) -> None:
         raise _explained(plan, f"{done.stdout}\n{done.stderr}", "the container could not be started.")
 
 
-def _wait(plan: Plan, note: state.Engine, timeout: float, progress: Progress) -> None:
+def _wait(plan: Plan, timeout: float, progress: Progress) -> None:
     """Until /health says yes and the model is listed; the engine's own words are shown meanwhile."""
-    while not _is_up(plan):
+    t0 = time.monotonic()
+    while not _is_up(plan, t0):
         container = docker.find(plan.spec.project, plan.service)
         words = docker.log(container.id, 200) if container else []
         if container is None:
             raise WorkFailed(f"{plan.spec.title}'s container is gone: somebody has removed it.")
         if not container.runs:
             raise _explained(plan, "\n".join(words) + f"\n{container.error}" * bool(container.error), _end(container))
-        if progress.elapsed > timeout:
+        if time.monotonic() - t0 > timeout:
             raise _explained(plan, "\n".join(words), f"it did not answer within {timeout:.0f} s, and was stopped (--timeout gives it "
                                                      f"longer; a first load of a large model takes 15 minutes).")
         line = next((text for w in reversed(words) if len(text := _NOISE.sub("", w)) > 3), "")
@@ -126,17 +143,18 @@ def _wait(plan: Plan, note: state.Engine, timeout: float, progress: Progress) ->
         time.sleep(POLL)
 
 
-def _is_up(plan: Plan) -> bool:
-    if plan.role == "worker":       # it has no port of its own; the head answers for both
+def _is_up(plan: Plan, since: float) -> bool:
+    if plan.role == "worker":       # it has no port of its own: one that lives for a while has read its settings and waits for the head
         container = docker.find(plan.spec.project, plan.service)
-        return bool(container and container.runs)
+        return bool(container and container.runs) and time.monotonic() - since > WORKER_LIVES
     return answering.ready(plan)
 
 
 def _end(c: docker.Container) -> str:
     if c.out_of_memory or c.exit_code == 137:
-        return ("the system ended it for want of memory (exit code 137): take fewer users or a shorter context (--users 4 --context "
-                "8192), or a smaller model; nothing else should be running.")
+        sure = "for want of memory (exit code 137)" if c.out_of_memory else "(exit code 137), most likely for want of memory"
+        return (f"the system ended it {sure}: take fewer users or a shorter context (--users 4 --context 8192), or a smaller model; "
+                f"nothing else should be running.")
     return f"its container ended with code {c.exit_code} while starting."
 
 
@@ -147,3 +165,6 @@ def _take_down(plan: Plan, file: Path) -> None:
             docker.keep_log(container.id, file)
     with contextlib.suppress(Exception):
         docker.run(*plan.compose("down", "--timeout", "30")[1:], timeout=90, env=plan.environment)
+    with contextlib.suppress(Exception):        # a compose that was broken off may have left one behind
+        if docker.find(plan.spec.project):
+            docker.run("compose", "--project-name", plan.spec.project, "down", "--timeout", "30", timeout=90)
