@@ -28,10 +28,11 @@ def curl(url: str, body: dict) -> str:
 
     If GB10_API_KEY is set the command names that variable; the key itself is in no text.
     """
-    key = ['  -H "Authorization: Bearer $GB10_API_KEY"'] if os.environ.get("GB10_API_KEY") else []
+    # The header is read from standard input: as an argument everybody on the machine could see the key (ps). bash, zsh; curl 7.55.
+    key = ['  -H @- <<<"Authorization: Bearer $GB10_API_KEY"'] if os.environ.get("GB10_API_KEY") else []
     data = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")
     flags = "-sN" if body.get("stream") else "-s"
-    return " \\\n".join([f"curl {flags} {url.rstrip('/')}{path(body)}", "  -H 'Content-Type: application/json'", *key, f"  -d '{data}'"])
+    return " \\\n".join([f"curl {flags} {url.rstrip('/')}{path(body)}", "  -H 'Content-Type: application/json'", f"  -d '{data}'", *key])
 
 
 def snippet(url: str, body: dict) -> str:

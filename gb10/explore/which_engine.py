@@ -1,6 +1,6 @@
 """Explorer: which engines meet a set of needs, and why the others don't. Every entry with the page that says so.
 
-Read in November 2026. "Out of the box" means: as its documentation starts it, with the flags that the course uses.
+Read in November 2026. "Out of the box" means: as its documentation starts it, without settings that the course adds for a lesson.
 """
 
 from __future__ import annotations

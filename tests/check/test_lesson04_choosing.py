@@ -133,6 +133,14 @@ def test_an_engine_that_tells_nothing_is_no_fault_of_the_reader(caching):
     assert verdict.status == CORRECT and "doesn't tell" in dict(verdict.rows)[live.ROW]
 
 
+def test_a_function_that_raises_on_real_figures_is_not_correct_yet():
+    def trial():
+        raise KeyError("usage")
+
+    good = live.confirm(Verdict("x", CORRECT), object(), trial, "a hint")
+    assert good.status == NOT_YET and ("your code raised", "KeyError: 'usage'") in good.rows
+
+
 def test_an_engine_that_is_gone_is_no_fault_of_the_reader():
     verdict = choosing.cached_share(choosing._share, SimpleNamespace(url="http://127.0.0.1:9/v1", model="m", engine="vLLM", client=None))
     assert verdict.status == CORRECT and "not tried" in dict(verdict.rows)[live.ROW]

@@ -150,6 +150,10 @@ def test_a_key_goes_to_the_server_and_into_no_text(monkeypatch):
         monkeypatch.setenv("GB10_API_KEY", "s3cret-key")
         answer = talk.chat(engine.url, ASK, max_tokens=2)
         assert engine.keys[-1] == "Bearer s3cret-key"
+        seen = subprocess.run(["bash", "-c", "curl() { printf '%s|' \"$@\"; }; " + answer.curl()], capture_output=True, text=True, check=True).stdout
+        assert "-H|@-|" in seen and "s3cret" not in seen            # arguments are for everybody to see (ps)
+        subprocess.run(["bash", "-c", answer.curl()], capture_output=True, check=True)
+        assert engine.keys[-1] == "Bearer s3cret-key"               # and it arrives
     assert '"Authorization: Bearer $GB10_API_KEY"' in answer.curl() and 'os.environ.get("GB10_API_KEY"' in answer.snippet()
     assert "s3cret" not in answer.curl() + answer.snippet() + repr(answer)
 

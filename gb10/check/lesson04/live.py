@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gb10.check.verdict import CORRECT, NOT_YET, Verdict
+from gb10.engines.fields.wire import Silent
 from gb10.errors import UserError, WorkFailed
 
 ROW = "live"
@@ -27,8 +28,12 @@ def confirm(verdict: Verdict, engine, trial: Callable[[], tuple[str, float | Non
         told, got, expected = trial()
     except (UserError, WorkFailed) as e:
         return _with(verdict, f"not tried: {e.message}")
-    except Exception as e:  # noqa: BLE001 - the reader's function on figures of a real run, or an engine that went away
+    except (OSError, Silent) as e:      # an engine that went away
         return _with(verdict, f"not tried: {type(e).__name__}: {e}")
+    except Exception as e:  # noqa: BLE001 - the client's errors are the engine's, all others the reader's function's, on real figures
+        if type(e).__module__.split(".")[0] in ("openai", "httpx", "httpcore"):
+            return _with(verdict, f"not tried: {type(e).__name__}: {e}")
+        return Verdict(verdict.exercise, NOT_YET, ((ROW, "on what this engine really gave"), ("your code raised", f"{type(e).__name__}: {e}"[:120])), hint)
     if got is not None and expected is not None and not _near(got, expected, rel):
         return Verdict(verdict.exercise, NOT_YET, ((ROW, told), ("gave", f"{got!r}"[:120]), ("expected", f"{expected:.6g}")), hint)
     return _with(verdict, told)

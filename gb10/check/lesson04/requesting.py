@@ -53,11 +53,14 @@ def _what_it_can(engine) -> tuple[tuple, bool]:
 
     for wanted in (LENGTHS, SHORT):
         for leave_out in ((), ("logprobs",), ("ignore_eos",), ("logprobs", "ignore_eos")):
-            question, n = wanted[0]
-            body = {k: v for k, v in right_request(engine.model, question, n).items() if k not in leave_out}
-            reply = post(engine.url, body, 120)
-            if reply.status == 200 and reply.count("completion_tokens") == n:
-                return wanted, bool(reply.choices[0].get("logprobs")) and "logprobs" not in leave_out
+            replies = []
+            for question, n in wanted:      # one after the other: the first that can't be had ends this attempt
+                body = {k: v for k, v in right_request(engine.model, question, n).items() if k not in leave_out}
+                replies.append(post(engine.url, body, 120))
+                if replies[-1].status != 200 or replies[-1].count("completion_tokens") != n:
+                    break
+            else:
+                return wanted, bool(replies[0].choices[0].get("logprobs")) and "logprobs" not in leave_out
     raise CourseError(f"{engine.engine} at {engine.url} gives no answer of a length that was asked for, whatever is sent")
 
 
@@ -85,7 +88,8 @@ def _one(function, engine, question: str, n: int, wants_logprobs: bool) -> Verdi
     if not isinstance(limit, int) or not 0 < limit <= 10 * n:       # not sent: it could run for minutes
         return Verdict(NAME, NOT_YET, (call, ("limit", repr(limit))), f"no limit of about {n} tokens is in it: one field sets the most tokens that "
                                                                      f"an answer may have.")
-    replies = [post(engine.url, sent, 120) for _ in range(2)]
+    # The first is not judged: a prompt that is found in the prefix cache is computed with other last digits than a new one.
+    replies = [post(engine.url, sent, 120) for _ in range(3)][1:]
     rows = (call, ("sent", _cut(json.dumps({k: v for k, v in sent.items() if k not in ("messages", "model")}))))
     bad = next((r for r in replies if r.status != 200 or not r.choices), None)
     if bad:

@@ -61,9 +61,10 @@ print(course("up", "vllm", "--model", "gpt-oss-120b", "--weights", "mxfp4", *gb1
 
 # %% [markdown]
 # Its last line but one is the sum, and the memory that programs of a Spark have. Above is what would run: a `docker compose` command, and its
-# settings as environment variables. `MEMORY` is what vLLM calls `--gpu-memory-utilization`, a share of *all* memory here. The default of
-# 0.92 suits a graphics card that has nothing else to do. On a Spark it would leave too little for the system, so the share is computed from
-# the sum. The same with `--json` is for programs:
+# settings as environment variables. `VLLM_MEMORY` is what vLLM calls `--gpu-memory-utilization`: a share of *all* memory, of which the
+# desktop, the page cache and other programs already hold a part. The default of 0.92 suits a graphics card that has nothing else to do;
+# here the share is computed from the sum. `VLLM_KV_BYTES` is the KV cache itself: where it is given, it decides. The sum counts in GiB (1 GiB is
+# 1.074 GB). The same with `--json` is for programs, in bytes:
 
 # %%
 text = course("up", "vllm", "--model", "gpt-oss-120b", "--weights", "mxfp4", *gb10, "--json")
@@ -114,7 +115,7 @@ else:
     print("its processes belong to another user or live in a container: docker stats and ./course status know more")
 
 # %% [markdown]
-# Weights are the smallest part of it here: most is the KV cache, which vLLM takes whole at the start, and the program with its libraries.
+# With pico in vLLM the weights are the smallest part: most is the program with its libraries, and the KV cache, taken whole at the start.
 # With a large model it is the other way round. On a Spark there is a third place to look. `nvidia-smi` shows the memory of the device as
 # *Not Supported*, because the GPU has none of its own, but its list of processes works:
 
@@ -182,8 +183,8 @@ print("afterwards:   ", busy(gauges.read(engine.url)))
 # `vllm:cache_config_info{block_size="128",cache_dtype="auto",…,num_gpu_blocks="1365",…} 1.0`
 #
 # Write `users_that_fit`. `page` is the text of `/metrics`, `context` the tokens that each user needs. Return how many users the cache
-# holds at once. A user gets whole blocks. If the page has no such line, return 0. (`re.search` with a pattern such as `,name="(\d+)"` helps;
-# mind that some labels end in the same words. vLLM calls the blocks GPU blocks on a CPU, too.)
+# holds at once. A user gets whole blocks. If the page has no such line, return 0. (`re.search` with a pattern such as `[{,]name="(\d+)"`
+# helps: a label stands behind `{` or a comma, and some labels end in the same words. vLLM calls the blocks GPU blocks on a CPU, too.)
 
 # %%
 def users_that_fit(page, context):
@@ -268,8 +269,8 @@ print(beside("events", my_events, len(events)))
 # %% [markdown]
 # vLLM first sends the *role*, with empty content; then mostly one event for each token; then, because it was asked for, the *usage* with an
 # empty list of choices; and last `[DONE]`, which isn't JSON. The `finish_reason` comes with the last token or in an event after
-# it. Code that takes `choices[0]` from every event fails at the usage, and code that counts events as tokens is off by three, or more if
-# the engine puts several tokens into one.
+# it. Code that takes `choices[0]` from every event fails at the usage, and code that counts events as tokens is three too high, or too
+# low where the engine puts several tokens into one event.
 #
 # **Time to first token** (TTFT) is what a reader feels as waiting. By hand it is the time of the first event that has content:
 
@@ -351,8 +352,9 @@ told = fields.expected(engine.engine)
 fields.compare(live, told)
 
 # %% [markdown]
-# That is the other half: what is *written* about each field, in the engine's documentation or its source, against what it did. An
-# empty list means that both agree today, for this version. Where they differ, trust the experiment, and look at the link. Whole
+# That is the other half: what is *written* about each field, in the engine's documentation or its source, against what it did. Where
+# it says *none differ*, both agree today, for this version. Rows *not compared* could not be decided here, or the documents say that it
+# depends. Where they differ, trust the experiment, and look at the link. Whole
 # categories move with a version: `guided_choice` once worked in vLLM, and old examples still have it.
 #
 # ### Exercise 3: a request that decides its answer
@@ -375,8 +377,8 @@ def request_for(model, question, n):
 check.request_for(request_for, engine)
 
 # %% [markdown]
-# "The same each time" holds for an engine with nothing else to do. With other users in the batch, sums are formed in another order, and a
-# near tie between two tokens may go the other way. Neither temperature 0 nor a seed changes that.
+# "The same each time" holds for an engine with nothing else to do. With other users in the batch, or with part of the prompt already in the
+# prefix cache, sums are formed in another order, and a near tie between two tokens may go the other way. Neither temperature 0 nor a seed changes that.
 #
 # ## 7. No answer at all
 #

@@ -24,6 +24,7 @@
 import contextlib
 import subprocess
 import sys
+import uuid
 
 from gb10 import bench, engines, machine, paths, roofline
 from gb10.check import lesson04 as check
@@ -78,7 +79,7 @@ check.choose(choose)
 # Needs seldom leave exactly one, and TensorRT-LLM comes back with one line in its settings. The speed for one user won't decide it
 # either: the memory does that, as in lesson 1. Here is what the predictor says of Qwen3-8B on a Spark.
 #
-# **Predict.** From the slowest of these engines to the fastest, by what factor do their rates for one user differ?
+# **Predict.** From the slowest to the fastest of the four with 4-bit weights, by what factor do their rates for one user differ?
 
 # %%
 my_factor = 1.5          # your guess
@@ -93,7 +94,8 @@ for engine_name, weights in (("vllm", "nvfp4"), ("sglang", "nvfp4"), ("trtllm", 
 print(beside("fastest over slowest, 4 bits", my_factor, max(rates[True]) / min(rates[True])))
 
 # %% [markdown]
-# The bands overlap: for a single conversation the format decides, and the engine hardly. Prefill is another matter, and so is
+# The bands overlap: for a single conversation the format decides most of it, and what is left between engines, a factor of up to 1.4,
+# only a measurement tells. Prefill is another matter, and so is
 # everything that happens when a second person arrives. That you can't read from a table, so ask engines.
 #
 # ## 2. The same request to all that are up
@@ -146,13 +148,14 @@ batching.show(levels)
 
 # %% [markdown]
 # The plain server answers one after the other: all together get what one alone got, each answer is as fast as ever once it
-# begins, and the wait for the first token grows with the queue. The engine's total rises, and each user pays a little. On a
-# CPU the price comes early, because two cores soon have their hands full with arithmetic; on a Spark a batch of eight is almost
-# free, as lesson 1's roofline says.
+# begins, and the wait for the first token grows with the queue. vLLM's total rises, and each user pays a little. (Where the stand-in is
+# your only engine, on macOS and Windows, both curves are flat.) On a CPU the price comes early, because two cores soon have their
+# hands full with arithmetic. On a Spark the roofline allows eight users of Qwen3-8B in NVFP4 nearly seven times the tokens of one
+# with short contexts, and three and a half times with 8,192 tokens each, since every user brings a KV cache to be read.
 #
 # From eight to sixteen nothing is gained if the engine takes eight at most, as the course's vLLM does (`--max-num-seqs 8`): the
 # others wait. NVIDIA's page for vLLM on a Spark takes [four or eight](https://build.nvidia.com/playbooks/vllm), too: more users
-# make the total grow a little and everybody's first token late.
+# raise the total, and everybody's first token comes later.
 #
 # ### Exercise 5: how many people is that?
 #
@@ -190,7 +193,7 @@ plain.stop()
 #
 # Chats repeat themselves: the system prompt, the document, the turns so far stand before each new question. The engine has their
 # keys and values in its cache already, and **prefix caching** lets it skip that part. It works from the first token to the first
-# difference, in whole blocks. **Predict.** A long prompt is sent, sent again, and sent with another first word. How many times as
+# difference, in whole blocks (SGLang: token by token). **Predict.** A long prompt is sent, sent again, and sent with another first word. How many times as
 # long as the second does the first take until its first token? And the third?
 
 # %%
@@ -206,10 +209,11 @@ def first_token(prompt):
     return stream.pieces[0].at_s, (gauges.read(engine.url) or gauges.Gauges()).since(before)
 
 # %%
+run = uuid.uuid4().hex[:8]       # new each time the cell runs: an engine that stays up remembers
 long_text = " ".join(f"Step {i}: open file number {i}, count its words, and write the total down." for i in range(60))
 ttft = {}
 for name, day in (("the first time", "Monday"), ("again", "Monday"), ("other first word", "Friday")):
-    ttft[name], told = first_token(f"{day}. {long_text}")
+    ttft[name], told = first_token(f"{day} {run}. {long_text}")
     print(f"{name:<18}{1000 * ttft[name]:7.0f} ms   looked up {told.queries} tokens, found {told.hits}")
 
 # %%
@@ -218,7 +222,8 @@ print(beside("third over second", my_third, ttft["other first word"] / ttft["aga
 print("tokens in a block of the cache:", told.block)
 
 # %% [markdown]
-# One word at the beginning, and nothing is found, although all the rest is the same: a key depends on everything before it. So put
+# One word at the beginning, and nothing behind it is found, although the rest is the same (what the chat template puts before it may
+# be): a key depends on everything before it. So put
 # what stays first, and what changes last; a date or a user's name at the top of a system prompt costs the whole cache. (The first
 # request also pays for whatever the engine does only once for a new length. And where *found* says None, this engine doesn't tell:
 # TensorRT-LLM counts blocks, SGLang wants `--enable-metrics`, Ollama shows nothing.)
@@ -276,7 +281,8 @@ filling.show(watched, state.capacity)
 
 # %%
 if watched.change:
-    print(f"preemptions meanwhile: {watched.change.preempted}; generated: {watched.change.tokens:.0f} tokens")
+    told = {"preemptions": watched.change.preempted, "tokens generated": watched.change.tokens}
+    print(*(f"{what} meanwhile: {'not told' if n is None else f'{n:.0f}'}" for what, n in told.items()), sep="; ")
 for context in (1024, 8192, 32768):
     p = roofline.fit("Qwen3-8B", weights="nvfp4", machine="gb10", engine="vllm", context=context)
     print(f"Qwen3-8B on a Spark, {context:>6} tokens each: {p.kv_bytes / 1e9:5.2f} GB of KV cache a user, "
@@ -328,21 +334,22 @@ print(beside("NVFP4 over BF16, one user", my_speedup, ratio[1]))
 # on top. What remains is the small file, and the rounding that a Spark would do, so that you can see its answers here.
 #
 # On a Spark both reasons turn around. The packed weights stay packed, and 273 GB/s read 4.5 bits per weight; there is an instruction
-# that rounds to FP4, and tensor cores that multiply it, which is what prefill gains from. (Where an engine's FP4 kernels are slow on
-# this chip, as in [flashinfer 2649](https://github.com/flashinfer-ai/flashinfer/issues/2649), it may take weight-only ones. Decode
-# loses nothing by that.) In figures of the roofline:
+# that rounds to FP4, and tensor cores that multiply it, which is what prefill can gain from. In section 1 only TensorRT-LLM's figure
+# shows that; vLLM's and SGLang's lie below BF16's. (Where an engine's FP4 kernels are slow on this chip, as in
+# [flashinfer 2649](https://github.com/flashinfer-ai/flashinfer/issues/2649), it may take weight-only ones. Decode loses nothing by
+# that.) In figures of the roofline:
 
 # %%
 for name in ("Qwen3-8B", "Qwen3-32B", "Llama-3.3-70B-Instruct"):
     bf16, nvfp4 = (roofline.fit(name, weights=w, machine="gb10", engine="vllm") for w in ("bf16", "nvfp4"))
     print(f"{name:<24}{bf16.bytes_per_token / 1e9:6.1f} and {nvfp4.bytes_per_token / 1e9:5.1f} GB per token: at most "
           f"{bf16.decode_tps_limit:4.1f} and {nvfp4.decode_tps_limit:4.1f} tok/s, "
-          f"ratio {nvfp4.decode_tps_limit / bf16.decode_tps_limit:.1f}")
+          f"ratio {nvfp4.decode_tps_limit / bf16.decode_tps_limit:.1f}{'' if bf16.ok else ' (BF16 does not fit)'}")
 
 # %% [markdown]
-# These are limits, computed from bytes and bandwidth; the head stays in BF16, so the ratio is below 16 / 4.5. The next notebook
-# measures how near an engine comes to such a limit. And prefill gains from another side: there the arithmetic is the limit, and FP4
-# has the highest rate that the chip offers.
+# These are limits, computed from bytes and bandwidth; the head and the KV cache stay in 16 bits, so the ratio is below 16 / 4.5. The
+# next notebook measures how near an engine comes to such a limit. Prefill has another limit, the arithmetic, and there the chip's
+# highest rate is that of FP4, for kernels that reach it.
 #
 # ## 7. What would it run on a Spark?
 #
@@ -363,7 +370,7 @@ assert check.choose(choose) and check.people(people) and check.cached_share(cach
 # %% [markdown]
 # ## Three things to remember
 #
-# 1. Needs decide which engines remain; for one user their speeds differ little, because all read the same bytes.
+# 1. Needs decide which engines remain; for one user the format decides most of the speed, because it decides the bytes.
 # 2. An engine is worth its name with the second user: one reading of the weights serves the whole batch. Seats and KV cache are its
 #    two limits, and its gauges say which one you have reached.
 # 3. A prefix is shared from the first token to the first difference. What stays belongs at the beginning.

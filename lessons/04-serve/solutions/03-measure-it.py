@@ -78,18 +78,21 @@ print(beside("one user", my_rate, alone["user_tps"], "tok/s"))
 # | at once | requests in flight, always this many: a *closed loop* | what happens when more people come than that |
 # | errors | failed requests; they are in no other column | – |
 # | TTFT | from sending to the first text: queue and prefill | which of the two it was |
-# | TPOT | (last token − first) / (N − 1), for each answer; then the median over the answers | pauses within an answer |
-# | gap p99 | the longest pauses between arrivals | who was struck by them |
+# | TPOT | (last token − first) / (N − 1), for each answer (N less what came in the first event); then the median over the answers | pauses within an answer |
+# | gap p99 | the pause that one gap in a hundred exceeds | who was struck by them |
 # | tok/s user | 1000 / TPOT | TTFT |
 # | tok/s all | tokens per second of everybody, while all were in flight | the ramp at both ends |
 # | lag p99 | how late the *client* read what had arrived | – |
+#
+# Below the table stand remarks: what makes a figure doubtful (a client that read late, tokens that had to be estimated, prompts that
+# the prefix cache knew), and, where the model and the machine are known, the roofline that a single user is held against.
 #
 # An "m" behind a number means that fewer than 100 values were there, so a p99 would have been a guess and the maximum stands in its
 # place. The exact wording of every figure is in the program:
 
 # %%
-for name in ("TTFT", "TPOT", "system tok/s", "client lag"):
-    print(f"{name}: {DEFINITIONS[name]}\n")
+for figure_name in ("TTFT", "TPOT", "system tok/s", "client lag"):
+    print(f"{figure_name}: {DEFINITIONS[figure_name]}\n")
 
 # %% [markdown]
 # ## 3. Percentiles, and why not the mean
@@ -184,8 +187,8 @@ def limit(bandwidth_gbs, weight_bytes, kv_per_token, context, users):
 check.limit(limit, engine, bandwidth_gbs=memory.bandwidth / 1e9)
 
 # %% [markdown]
-# **Predict.** What share of that limit did the engine reach for one user, in per cent? (On a Spark, engines reach 60 to 86 with models
-# of 2 billion parameters and more.)
+# **Predict.** What share of that limit did the engine reach for one user, in per cent? (On a Spark, the measurements in the course's
+# catalogue mostly lie between 60 and 86, for models of 2 billion parameters and more.)
 
 # %%
 my_share = 70            # your guess, in per cent
@@ -208,10 +211,10 @@ held_against.show(result)
 # |---|---|---|
 # | above 100 % | the weights are in another format than you think, another model answers, or speculative decoding | `/v1/models`, the engine's log, `--weights FORMAT` of the benchmark |
 # | far below the band | other programs, swap, throttling; a client that reads late | warnings under the table; lag p99 |
-# | the first run is slow, the second fine | kernels compiled at the first request, some 25 s on a Spark | warm up, then measure |
+# | the first run is slow, the second fine | kernels compiled at the first request | warm up, then measure |
 # | TTFT too good | the prefix cache knew the prompt | cached tokens in the report; the benchmark begins each prompt with a new number |
 # | few tokens, long wait | the model thinks before it answers | TTFA beside TTFT; reasoning counts as tokens |
-# | half of what others report | FP32 or BF16 where they had 4 bits | compare bytes per token, not names |
+# | a half or a third of what others report | FP32 where they had BF16 (half), BF16 where they had 4 bits (a third) | compare bytes per token, not names |
 #
 # The last one stands before you on the laptop rung: vLLM computes pico in FP32 on a CPU, because so small a model is faster that way, and
 # reads twice the bytes that its file has.
@@ -232,7 +235,7 @@ my_wait = 1.5            # your guess
 closed = bench.measure(engine.url, model=engine.model, concurrency=8, requests=24, max_tokens=24)
 capacity = closed.rows[0]["requests_per_s"]
 opened = {share: bench.measure(engine.url, model=engine.model, rate=round(share * capacity, 2), seconds=5,
-                               concurrency=64, max_tokens=24) for share in (0.5, 1.3)}
+                               concurrency=512, max_tokens=24) for share in (0.5, 1.3)}
 
 # %%
 r = closed.rows[0]
@@ -284,7 +287,8 @@ if wide is not engine:
     wide.stop()
 
 # %% [markdown]
-# If it found one, you have seen a drift: the engine is the same, and what changed is the machine: its clock, its caches, other programs.
+# If it found one, it is most likely a drift: the engine is the same, and what changed is the machine: its clock, its caches, other
+# programs. (A 95 % interval also misses one time in twenty, and there are several lines.)
 # The interval of such a comparison covers the chance in the requests, and nothing else, and the last line says that. This is the
 # commonest way in which a benchmark fools its author. `--report RUN1 RUN2` does the same comparison in a terminal, with the same
 # warning.
