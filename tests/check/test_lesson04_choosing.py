@@ -142,7 +142,10 @@ def test_a_function_that_raises_on_real_figures_is_not_correct_yet():
 
 
 def test_an_engine_that_is_gone_is_no_fault_of_the_reader():
-    verdict = choosing.cached_share(choosing._share, SimpleNamespace(url="http://127.0.0.1:9/v1", model="m", engine="vLLM", client=None))
+    from openai import OpenAI
+
+    client = OpenAI(base_url="http://127.0.0.1:9/v1", api_key="x", max_retries=0)
+    verdict = choosing.cached_share(choosing._share, SimpleNamespace(url="http://127.0.0.1:9/v1", model="m", engine="vLLM", client=client))
     assert verdict.status == CORRECT and "not tried" in dict(verdict.rows)[live.ROW]
 
 
