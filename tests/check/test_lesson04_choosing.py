@@ -134,11 +134,14 @@ def test_an_engine_that_tells_nothing_is_no_fault_of_the_reader(caching):
 
 
 def test_a_function_that_raises_on_real_figures_is_not_correct_yet():
-    def trial():
-        raise KeyError("usage")
+    def opens_a_file(_):
+        raise FileNotFoundError("mine.txt")
 
-    good = live.confirm(Verdict("x", CORRECT), object(), trial, "a hint")
-    assert good.status == NOT_YET and ("your code raised", "KeyError: 'usage'") in good.rows
+    right = Verdict("x", CORRECT)
+    found = live.confirm(right, object(), lambda: ("told", live.yours(opens_a_file, 1), 1.0), "a hint")
+    assert found.status == NOT_YET and ("your code raised", "FileNotFoundError: mine.txt") in found.rows
+    engine_s = live.confirm(right, object(), lambda: {}["usage"], "a hint")     # a page without what it should have
+    assert engine_s.status == CORRECT and "not tried: KeyError" in dict(engine_s.rows)[live.ROW]
 
 
 def test_an_engine_that_is_gone_is_no_fault_of_the_reader():

@@ -7,17 +7,28 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gb10.check.verdict import CORRECT, NOT_YET, Verdict
-from gb10.engines.fields.wire import Silent
 from gb10.errors import UserError, WorkFailed
 
 ROW = "live"
+
+
+class Raised(Exception):
+    """What the reader's function raised, told apart from what the engine did."""
+
+
+def yours(function: Callable, *args):
+    """Call the reader's function within a trial."""
+    try:
+        return function(*args)
+    except (Exception, SystemExit) as e:
+        raise Raised(f"{type(e).__name__}: {e}") from e
 
 
 def confirm(verdict: Verdict, engine, trial: Callable[[], tuple[str, float | None, float | None]], hint: str, rel: float = 0.02) -> Verdict:
     """A correct verdict, tried on the engine as well; any other is passed on.
 
     engine: what connect() or start() returned; None leaves the trial out and says so. trial() sends the requests and gives
-    (what happened, what the reader's function made of it, what it should be); the last two are None where this engine doesn't
+    (what happened, what the reader's function made of it, called by yours(), what it should be); the last two are None where this engine doesn't
     show it. Whatever the engine does wrong is told and never held against the reader.
     """
     if verdict.status != CORRECT:
@@ -26,14 +37,12 @@ def confirm(verdict: Verdict, engine, trial: Callable[[], tuple[str, float | Non
         return _with(verdict, "not tried: give the engine as second argument, and this checker sends it requests")
     try:
         told, got, expected = trial()
+    except Raised as e:
+        return Verdict(verdict.exercise, NOT_YET, ((ROW, "on what this engine really gave"), ("your code raised", str(e)[:120])), hint)
     except (UserError, WorkFailed) as e:
         return _with(verdict, f"not tried: {e.message}")
-    except (OSError, Silent) as e:      # an engine that went away
+    except Exception as e:  # noqa: BLE001 - an engine that went away, or said something that nobody expects
         return _with(verdict, f"not tried: {type(e).__name__}: {e}")
-    except Exception as e:  # noqa: BLE001 - the client's errors are the engine's, all others the reader's function's, on real figures
-        if type(e).__module__.split(".")[0] in ("openai", "httpx", "httpcore"):
-            return _with(verdict, f"not tried: {type(e).__name__}: {e}")
-        return Verdict(verdict.exercise, NOT_YET, ((ROW, "on what this engine really gave"), ("your code raised", f"{type(e).__name__}: {e}"[:120])), hint)
     if got is not None and expected is not None and not _near(got, expected, rel):
         return Verdict(verdict.exercise, NOT_YET, ((ROW, told), ("gave", f"{got!r}"[:120]), ("expected", f"{expected:.6g}")), hint)
     return _with(verdict, told)

@@ -99,7 +99,7 @@ def tpot(function: Callable, engine=None) -> Verdict:
         answers = [r for block in result.groups[0].blocks.values() for r in block if r["tpot"]]
         if not answers:
             return "5 requests were sent, and none brought several tokens one after the other", None, None
-        mine = [function(r["ttft"] / 1000, r["e2e"] / 1000, r["n"]) for r in answers]
+        mine = [live.yours(function, r["ttft"] / 1000, r["e2e"] / 1000, r["n"]) for r in answers]
         got, row = median(map(float, mine)), result.rows[0]
         told = (f"{len(answers)} answers of {row['output_tokens'] / row['ok']:.0f} tokens: the median of your TPOT is {got:.4g} ms, the "
                 f"benchmark's {row['tpot_ms']['p50']:.4g} ms")
@@ -163,7 +163,7 @@ def limit(function: Callable, engine=None, bandwidth_gbs: float | None = None) -
             return "5 requests were sent, and none brought several tokens one after the other", None, None
         fmt = weights or roofline.fit(shape, machine="gb10").weights
         figures = (bandwidth_gbs, roofline.read_weights(shape, fmt), roofline.kv_bytes_per_token(shape), 32, 1)
-        got = float(function(*figures))
+        got = live.yours(lambda *given: float(function(*given)), *figures)
         told = (f"{engine.model} as {fmt}: {row['user_tps']:.4g} tokens/s measured, {got:.4g} by your limit: {row['user_tps'] / got:.0%}"
                 + (", so something is not as assumed" if row["user_tps"] > got else ""))
         return told, got, _limit(*figures)

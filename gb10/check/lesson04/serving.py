@@ -16,7 +16,7 @@ from gb10.check.verdict import Case, Mistake, Verdict, grade
 __all__ = ["read_stream", "request_for", "right_request", "users_that_fit"]
 
 
-# ---------------------------------------------------------------- exercise 1: read a stream
+# ---------------------------------------------------------------- exercise 2: read a stream
 
 def _chunk(delta: dict | None = None, finish: str | None = None, usage: dict | None = None) -> str:
     choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
@@ -100,6 +100,10 @@ def _or_its_error(function: Callable) -> Callable:
     return told
 
 
+def _three(text, finish, usage) -> tuple:
+    return text, finish, usage
+
+
 def read_stream(function: Callable, engine=None) -> Verdict:
     """read_stream(lines) -> (text, finish_reason, usage) of a streamed answer; lines: of the body, without their ends.
 
@@ -119,7 +123,7 @@ def read_stream(function: Callable, engine=None) -> Verdict:
 
         body = request(engine.model, QUESTION, engine=engine.engine, max_tokens=24) | {"stream_options": {"include_usage": True}}
         lines = wire.lines(wire.listen(engine.url, body))
-        text, finish, usage = function(lines)
+        text, finish, usage = live.yours(lambda given: _three(*function(given)), lines)
         right, reason, count = _read(lines)
         same = text == right and finish == reason and (usage or None) == count
         said = f"a stream of {len(lines)} lines from {engine.url}: {right[:40]!r}…, {reason}"
@@ -129,7 +133,7 @@ def read_stream(function: Callable, engine=None) -> Verdict:
                                                 "with wire.lines(reads).")
 
 
-# ---------------------------------------------------------------- exercise 2: users of the KV cache
+# ---------------------------------------------------------------- exercise 1: users of the KV cache
 
 def _page(block: object, blocks: object, extra: str = "") -> str:
     return (
@@ -186,7 +190,7 @@ def users_that_fit(function: Callable, engine=None) -> Verdict:
         if status != 200 or not _cache(page):
             return f"not tried: {engine.engine} has no such line on its metrics page", None, None
         block, blocks = _cache(page)
-        return f"{blocks} blocks of {block} tokens at {engine.url}: {_users(page, 1000)} users of 1000 tokens", function(page, 1000), _users(page, 1000)
+        return f"{blocks} blocks of {block} tokens at {engine.url}: {_users(page, 1000)} users of 1000 tokens", live.yours(function, page, 1000), _users(page, 1000)
 
     return live.confirm(verdict, engine, trial, "on the page of the engine that is up your function gives another number: look for that line "
                                                 "in it.", rel=0)

@@ -124,7 +124,7 @@ for line in engine_now.gpu_processes() or ["nvidia-smi lists no process (no NVID
     print(line)
 
 # %% [markdown]
-# The log knows the rest. An engine writes hundreds of lines while it starts, and a handful of them answer the questions that come
+# The log knows the rest. An engine writes a hundred lines and more while it starts, and a handful of them answer the questions that come
 # later: which number type it computes in, how long a request may be, what the weights took, how large the KV cache became. For an
 # engine of the course the whole of it is shown by `./course logs`.
 
@@ -269,8 +269,8 @@ print(beside("events", my_events, len(events)))
 # %% [markdown]
 # vLLM first sends the *role*, with empty content; then mostly one event for each token; then, because it was asked for, the *usage* with an
 # empty list of choices; and last `[DONE]`, which isn't JSON. The `finish_reason` comes with the last token or in an event after
-# it. Code that takes `choices[0]` from every event fails at the usage, and code that counts events as tokens is three too high, or too
-# low where the engine puts several tokens into one event.
+# it. Code that takes `choices[0]` from every event fails at the usage, and code that counts events as tokens is three too high, less
+# whatever the engine puts together into one event.
 #
 # **Time to first token** (TTFT) is what a reader feels as waiting. By hand it is the time of the first event that has content:
 

@@ -177,7 +177,7 @@ def people(tokens_per_s, answer_tokens, answer_s, pause_s):
 check.people(people, engine)
 
 # %% [markdown]
-# The checker measured with four requests in flight and no pauses, so four is what comes out. With 30 seconds of reading, the
+# The checker measured with four requests in flight and no pauses, so about four is what comes out. With 30 seconds of reading, the
 # engine before you, at its level of eight, would do for this many people:
 
 # %%
@@ -289,14 +289,15 @@ for context in (1024, 8192, 32768):
           f"at most {p.largest_batch:>3} users")
 
 # %% [markdown]
-# Pico's cache is far too large for it, and its seats run out first. With real models and long contexts it is the reverse, and the
+# With pico in vLLM the cache is far larger than needed, and the seats run out first. With real models and long contexts it is the reverse, and the
 # remedy is less context, a KV cache in FP8, or fewer seats. More memory for the cache is the tempting one: on a Spark it is taken
 # from everything else that runs, and over-committing freezes the machine
 # ([vLLM 46307](https://github.com/vllm-project/vllm/issues/46307)).
 #
 # ## 6. Four bits on a CPU
 #
-# Now pico in NVFP4, weights and activations, served by the same vLLM. Its linear layers have 4.5 bits in place of 16.
+# From here on `engine` may be gone: one engine runs at a time, and to go back you run its `connect()` cell again. Now pico in NVFP4,
+# weights and activations, served by the same vLLM. Its linear layers have 4.5 bits in place of 16.
 # **Predict.** Its tokens per second over those of BF16, for one user on this machine's CPU?
 
 # %%

@@ -234,7 +234,7 @@ my_wait = 1.5            # your guess
 # %%
 closed = bench.measure(engine.url, model=engine.model, concurrency=8, requests=24, max_tokens=24)
 capacity = closed.rows[0]["requests_per_s"]
-opened = {share: bench.measure(engine.url, model=engine.model, rate=round(share * capacity, 2), seconds=5,
+opened = {share: bench.measure(engine.url, model=engine.model, rate=round(share * capacity, 2), seconds=max(5, 20 / capacity),
                                concurrency=512, max_tokens=24) for share in (0.5, 1.3)}
 
 # %%
@@ -242,10 +242,12 @@ r = closed.rows[0]
 print(f"closed, 8 at once: {capacity:5.1f} requests/s, TTFT p50 {r['ttft_ms']['p50']:6.0f} ms, p90 {r['ttft_ms']['p90']:6.0f} ms")
 for run in opened.values():
     r = run.rows[0]
-    print(f"open, {r['rate']:.1f} requests/s, {r['requests']} sent: TTFT p50 {r['ttft_ms']['p50']:.0f} ms, "
-          f"p90 {r['ttft_ms']['p90']:.0f} ms, longest {r['ttft_ms']['max']:.0f} ms")
+    times = [r["ttft_ms"][q] for q in ("p50", "p90", "max")]
+    told = "all failed" if None in times else "TTFT p50 {:.0f} ms, p90 {:.0f} ms, longest {:.0f} ms".format(*times)
+    print(f"open, {r['rate']:.1f} requests/s, {r['requests']} sent: {told}")
 half, more = (run.rows[0]["ttft_ms"]["p50"] for run in opened.values())
-print(beside("TTFT at 1.3 over TTFT at 0.5 of the capacity", my_wait, more / half))
+if half and more:
+    print(beside("TTFT at 1.3 over TTFT at 0.5 of the capacity", my_wait, more / half))
 
 # %% [markdown]
 # Above capacity there is no steady answer: the queue grows for as long as people come, and the figure only tells how long you
