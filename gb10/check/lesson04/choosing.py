@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gb10.check.lesson04 import live
+from gb10.check import live
 from gb10.check.verdict import Case, Mistake, Verdict, grade, one_number
 
 # ---------------------------------------------------------------- exercise 4: which engines remain

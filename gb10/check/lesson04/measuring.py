@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from statistics import fmean, median
 
-from gb10.check.lesson04 import live
+from gb10.check import live
 from gb10.check.verdict import Case, Mistake, Verdict, grade, one_number
 
 # ---------------------------------------------------------------- exercise 7: percentiles

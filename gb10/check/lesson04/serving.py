@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable
 
-from gb10.check.lesson04 import live
+from gb10.check import live
 from gb10.check.lesson04.requesting import QUESTION, request_for, right_request
 from gb10.check.verdict import Case, Mistake, Verdict, grade
 

@@ -1,4 +1,4 @@
-"""What the checkers of notebooks 2 and 3 do with the engine that is up: send it requests and hand what came of them to the reader's function."""
+"""What checkers do with the engine that is up: send it requests and hand what came of them to the reader's function."""
 
 from __future__ import annotations
 
