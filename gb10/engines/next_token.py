@@ -15,11 +15,11 @@ from functools import cache
 
 import numpy as np
 
+from gb10.engines import pico
 from gb10.engines.many import each
 from gb10.engines.talk import request, split
 from gb10.engines.talk_errors import in_a_sentence
 from gb10.errors import WorkFailed
-from gb10.paths import PICO
 
 TOP = 20                         # the most that vLLM shows by default (--max-logprobs), and OpenAI too
 
@@ -94,26 +94,23 @@ def _first_row(where, body: Mapping) -> dict:
 
 
 @cache
-def _pico():
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(PICO)
-    model = AutoModelForCausalLM.from_pretrained(PICO, dtype="float32").eval()
-    return model, tokenizer, tuple(tokenizer.decode([i]) for i in range(model.config.vocab_size))
+def _texts() -> tuple[str, ...]:
+    net, tokenizer = pico.load()
+    return tuple(tokenizer.decode([i]) for i in range(net.config.vocab_size))
 
 
 def whole(messages) -> Whole:
     """Every logit of pico for the first token of its answer, by transformers in FP32. messages: as for chat()."""
     import torch
 
-    model, tokenizer, tokens = _pico()
+    net, tokenizer = pico.load()
     messages = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
     ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
     with torch.inference_mode():
-        logits = model(torch.tensor([ids])).logits[0, -1].float().numpy()
-    return Whole(logits, tokens, tuple(ids))
+        logits = net(torch.tensor([ids])).logits[0, -1].float().numpy()
+    return Whole(logits, _texts(), tuple(ids))
 
 
-def is_pico(model: str) -> bool:
-    """Whether the model of this name is the one that whole() computes."""
-    return PICO.name in model.lower() or model.lower() == "pico"
+def is_pico(engine) -> bool:
+    """Whether what an engine serves is the model that whole() computes. engine: what connect() or start() returned."""
+    return engine.model.lower() == "pico"

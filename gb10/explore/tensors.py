@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,19 +22,11 @@ def linear_tensors(tokens: int = 1024) -> dict[tuple[str, str], torch.Tensor]:
     The activations are the layer's input while pico reads the first `tokens` tokens of heldout.txt, computed in FP32 from
     the BF16 weights: [tokens, K], K being the axis along which both are multiplied and quantized.
     """
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)          # what transformers and the libraries it looks for say while they load
-    try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-        from transformers.utils import logging as hf
+    from gb10.engines import pico
 
-        hf.disable_progress_bar()
-        tokenizer = AutoTokenizer.from_pretrained(paths.PICO)
-        model = AutoModelForCausalLM.from_pretrained(paths.PICO, dtype=torch.float32)
-        text = (paths.PICO.parent / "heldout.txt").read_text(encoding="utf-8").replace("<|endoftext|>", "")
-        ids = tokenizer(text[:8 * tokens])["input_ids"][:tokens]
-    finally:
-        logging.disable(before)
+    model, tokenizer = pico.load()
+    text = (paths.PICO.parent / "heldout.txt").read_text(encoding="utf-8").replace("<|endoftext|>", "")
+    ids = tokenizer(text[:8 * tokens])["input_ids"][:tokens]
     found, hooks = {}, []
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and ".layers." in f".{name}":

@@ -15,7 +15,27 @@ _HOME = {
     **dict.fromkeys(("Agreement", "chi_square"), "agreement"),
     **dict.fromkeys(("words", "distinct", "overlap", "interval"), "texts"),
 }
-__all__ = sorted(_HOME)
+__all__ = [
+    "ORDERS",
+    "Agreement",
+    "Order",
+    "Settings",
+    "Step",
+    "chi_square",
+    "distinct",
+    "distribution",
+    "entropy",
+    "interval",
+    "min_p",
+    "overlap",
+    "penalize",
+    "softmax",
+    "steps",
+    "temperature",
+    "top_k",
+    "top_p",
+    "words",
+]
 
 
 def __getattr__(name: str):
