@@ -5,18 +5,39 @@ assert their own verdicts.
 """
 
 import shutil
+import socket
 
 import nbformat
 import pytest
 from nbval_run import faults, run
 
 from gb10 import notebooks, paths
+from gb10.engines import launch, state
 
 LESSONS = sorted({p.relative_to(paths.LESSONS).parts[0] for p in notebooks.notebooks()})
 
+# Lessons that only ask an engine, whichever is up: one is started for all their notebooks, on a port of its own, so that they
+# can run beside those that start engines on the course's port. That they find or start one themselves, the browser tests show.
+ASKING = {"05-sampling"}
+
+
+@pytest.fixture
+def engine(lesson, tmp_path, monkeypatch):
+    """For a lesson that asks: an engine that its kernels are pointed to, and that no other test sees."""
+    if lesson not in ASKING:
+        yield None
+        return
+    monkeypatch.setattr(state, "FOLDER", tmp_path / "engines")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    with launch.start(port=port, quiet=True, timeout=900) as server:
+        monkeypatch.setenv("GB10_URL", server.url)
+        yield server
+
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_every_notebook_runs(lesson, tmp_path):
+def test_every_notebook_runs(lesson, engine, tmp_path):
     there = notebooks.notebooks(paths.LESSONS / lesson)
     work = tmp_path / "work"
     copies = {}
