@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -39,6 +39,15 @@ class Candidates:
     def probs(self) -> np.ndarray:
         return np.exp(self.logprobs)
 
+    @property
+    def logits(self) -> np.ndarray:
+        """The logprobs: softmax of them is the distribution among these tokens alone, as it is under top_k."""
+        return self.logprobs
+
+    def by_text(self, probs) -> dict[str, float]:
+        """{text: probability} of those above 0."""
+        return _by_text(self.tokens, probs)
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -50,10 +59,14 @@ class Whole:
 
     def by_text(self, probs) -> dict[str, float]:
         """{text: probability} of those above 0. Tokens that read alike (halves of a character do) are one."""
-        out: dict[str, float] = {}
-        for i in np.flatnonzero(np.asarray(probs)):
-            out[self.tokens[i]] = out.get(self.tokens[i], 0.0) + float(probs[i])
-        return out
+        return _by_text(self.tokens, probs)
+
+
+def _by_text(tokens: Sequence[str], probs) -> dict[str, float]:
+    out: dict[str, float] = {}
+    for i in np.flatnonzero(np.asarray(probs)):
+        out[tokens[i]] = out.get(tokens[i], 0.0) + float(probs[i])
+    return out
 
 
 def look(where, messages, top: int = TOP, *, force: bool = False, **fields) -> Candidates:
@@ -114,3 +127,10 @@ def whole(messages) -> Whole:
 def is_pico(engine) -> bool:
     """Whether what an engine serves is the model that whole() computes. engine: what connect() or start() returned."""
     return engine.model.lower() == "pico"
+
+
+def plain(engine) -> dict:
+    """Request fields with which a model that thinks begins with its answer, where the engine takes them. Others begin so anyway."""
+    from gb10.engines import fields
+
+    return {"chat_template_kwargs": {"enable_thinking": False}} if "chat_template_kwargs" in fields.expected(engine.engine) else {}
