@@ -13,7 +13,7 @@ _HOME = {
     **dict.fromkeys(("temperature", "top_k", "top_p", "min_p", "penalize", "softmax", "entropy"), "filters"),
     **dict.fromkeys(("Settings", "Order", "ORDERS", "Step", "distribution", "steps"), "orders"),
     **dict.fromkeys(("Agreement", "chi_square"), "agreement"),
-    **dict.fromkeys(("words", "distinct", "overlap", "interval"), "texts"),
+    **dict.fromkeys(("words", "distinct", "overlap", "interval", "jackknife"), "texts"),
 }
 __all__ = [
     "ORDERS",
@@ -26,6 +26,7 @@ __all__ = [
     "distribution",
     "entropy",
     "interval",
+    "jackknife",
     "min_p",
     "overlap",
     "penalize",

@@ -54,3 +54,19 @@ def interval(values: Sequence[float], level: float = 0.95, seed: int = 0, times:
     means = v[np.random.default_rng(seed).integers(0, v.size, (times, v.size))].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(v.mean()), float(low), float(high)
+
+
+def jackknife(statistic, texts: Sequence[str], z: float = 1.96) -> tuple[float, float, float]:
+    """(statistic(texts), low, high): its interval from leaving out one text at a time, for what is computed from all of them together.
+
+    Standard error sqrt((n - 1) / n * sum((s_i - mean)^2)) (https://en.wikipedia.org/wiki/Jackknife_resampling). Needs three texts.
+    """
+    texts = list(texts)
+    n = len(texts)
+    if n < 3:
+        raise ValueError(f"leaving one out needs at least three texts; got {n}")
+    left = [statistic(texts[:i] + texts[i + 1:]) for i in range(n)]
+    mean = sum(left) / n
+    error = ((n - 1) / n * sum((s - mean) ** 2 for s in left)) ** 0.5
+    value = statistic(texts)
+    return value, value - z * error, value + z * error

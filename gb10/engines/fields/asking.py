@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 
 from gb10.engines.fields import decoding, extent, shape, wire
 from gb10.engines.fields.lab import Lab
 from gb10.engines.fields.rows import HONOURED, IGNORED, REJECTED, UNKNOWN, Rejected, Row, Undecided
+from gb10.engines.fields.shape import STRANGER
 from gb10.errors import UserError, WorkFailed
 from gb10.progress import Progress
 
@@ -80,12 +82,14 @@ def table(url: str, model: str, *, engine: str = "", only=None, timeout: float =
         lab.prepare()
         for number, (name, sent, experiment) in enumerate(wanted, 1):
             progress.update(f"{number} of {len(wanted)}, {name}")
+            before = len(lab.sent)
             try:
                 row = Row(name, sent, *experiment(lab))
             except Rejected as e:
                 row = Row(name, sent, REJECTED, f"refused: {e.message or 'without a word'}", e.status)
             except Undecided as e:
                 row = Row(name, sent, UNKNOWN, e.why, e.status)
+            row = replace(row, request=_deciding(name, lab.sent[before:]))
             lab.outcomes[name] = row.outcome
             if only is None or name in only:
                 found.append(row)
@@ -94,6 +98,12 @@ def table(url: str, model: str, *, engine: str = "", only=None, timeout: float =
     finally:
         progress.clear()
     return found
+
+
+def _deciding(name: str, sent: list[dict]) -> dict | None:
+    """Of the bodies of one experiment, the last that has its field: what came back for that one settled it."""
+    key = STRANGER if name == "(unknown field)" else name.split()[0].split(".")[0]
+    return next((body for body in reversed(sent) if key in body), sent[-1] if sent else None)
 
 
 _BASIS = ("max_tokens", "max_completion_tokens", "stream", "temperature", "logprobs")   # what other experiments rest on

@@ -119,7 +119,7 @@ def stream(lab: Lab):
 def include_usage(lab: Lab):
     """The count comes when it is asked for, and only then."""
     lab.need("stream")
-    asked, not_asked = (lab.good(tokens=4, stream=True, stream_options={"include_usage": on}) for on in (True, False))
+    not_asked, asked = (lab.good(tokens=4, stream=True, stream_options={"include_usage": on}) for on in (False, True))
     if not asked.usage:
         return IGNORED, "asked for, and no usage comes", asked.status
     if not_asked.usage:

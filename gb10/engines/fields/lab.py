@@ -25,6 +25,7 @@ class Lab:
         self.limit: str | None = "max_tokens"       # the field that bounds an answer
         self.send_model = True
         self.thinks = False
+        self.sent: list[dict] = []                  # bodies, in the order in which they were sent
         self._known: dict = {}
 
     def ask(self, question: str = QUESTION, tokens: int = TOKENS, **fields) -> Reply:
@@ -33,8 +34,9 @@ class Lab:
         body["messages"] = [{"role": "user", "content": question}]
         if self.limit and not fields.keys() & {"max_tokens", "max_completion_tokens"}:
             body[self.limit] = tokens
+        self.sent.append(body | fields)
         try:
-            reply = wire.post(self.url, body | fields, self.timeout)
+            reply = wire.post(self.url, self.sent[-1], self.timeout)
         except wire.Silent as e:
             if not wire.alive(self.url):
                 raise

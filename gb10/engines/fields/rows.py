@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 HONOURED, IGNORED, REJECTED, UNKNOWN = "honoured", "ignored", "rejected", "can't tell"
@@ -16,6 +17,13 @@ class Row:
     outcome: str                 # HONOURED, IGNORED, REJECTED or UNKNOWN
     evidence: str                # one sentence: what was seen
     status: int
+    request: dict | None = dataclasses.field(default=None, repr=False, compare=False)     # the body that decided; None: none was sent
+
+    def curl(self, url: str) -> str:
+        """The deciding request for a terminal, made from the body that was sent; a comment where none was."""
+        from gb10.engines.talk_paste import curl
+
+        return curl(url, self.request) if self.request else f"# nothing was sent: {self.evidence}"
 
     def __str__(self) -> str:
         return f"{self.field:<31}{self.outcome:<12}{self.evidence}"
