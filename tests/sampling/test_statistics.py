@@ -91,3 +91,17 @@ def test_intervals_cover():
     assert 0.88 < hits / 300 < 0.98
     assert sampling.interval([3.0]) == (3.0, 3.0, 3.0)
     assert sampling.interval([1, 2, 3], seed=4) == sampling.interval([1, 2, 3], seed=4)
+
+
+def test_leaving_one_out():
+    texts = ["a b", "a b", "c d", "e f"]
+    value, low, high = sampling.jackknife(lambda t: sampling.distinct(t, 1), texts)
+    assert value == 6 / 8
+    assert low < value < high
+    # for a mean, the jackknife's error is the usual one
+    lengths = ["a", "a b", "a b c", "a b c d e"]
+    mean, low, high = sampling.jackknife(lambda t: sum(len(x.split()) for x in t) / len(t), lengths)
+    expected = np.std([1, 2, 3, 5], ddof=1) / 2
+    assert (mean, high - low) == (2.75, pytest.approx(2 * 1.96 * expected))
+    with pytest.raises(ValueError, match="three texts"):
+        sampling.jackknife(len, ["a", "b"])

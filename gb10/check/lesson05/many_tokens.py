@@ -78,13 +78,13 @@ def _norm(text: str) -> str:
     return " ".join(text.lower().split()).rstrip(".")
 
 
-def _vote(answers, *, norm=_norm, last=False, empty=False, normalised=False, never=""):
+def _vote(answers, *, norm=_norm, last=False, empty=False, normalised=False):
     votes: dict = {}
     for a in answers:
         if norm(a) or empty:
             votes.setdefault(norm(a), []).append(a)
     if not votes:
-        return never
+        return ""
     keys = list(votes)
     best = max(reversed(keys) if last else keys, key=lambda k: len(votes[k]))
     return best if normalised else votes[best][0]
@@ -101,7 +101,6 @@ _VOTE_MISTAKES = (
     Mistake(lambda a: _vote(a, last=True), "in a tie the answer that came first wins."),
     Mistake(lambda a: _vote(a, empty=True), "an empty answer has no vote: it says that something failed, not what is right."),
     Mistake(lambda a: _vote(a, normalised=True), "give the winner back as it was written the first time, not in its lower-case form."),
-    Mistake(lambda a: _vote(a, never=None), "without any vote return an empty text."),
     Mistake(lambda a: next((x for x in a if x.strip()), ""), "that is the first answer: count how often each occurs."),
     Mistake(lambda a: max(a, key=len, default=""), "that is the longest answer: count how often each occurs."),
 )

@@ -32,11 +32,11 @@ def _judged(name: str, function: Callable, right: Callable, calls, mistakes, hin
     return verdict
 
 
-def _on_the_engine(verdict: Verdict, engine, function: Callable, right: Callable, value, fields: dict, hint: str) -> Verdict:
+def _on_the_engine(verdict: Verdict, engine, function: Callable, right: Callable, setting: Callable) -> Verdict:
     """Seeded draws of the engine, held against what the reader's function predicts from the candidates that the engine shows.
 
-    top_k makes those candidates the whole distribution. What the course's own function predicts is tried first: draws that don't fit that are
-    the engine's doing.
+    setting(probs) -> (temperature that the request has, the value for the function, the other fields). top_k makes the candidates the whole
+    distribution. What the course's own function predicts is tried first: draws that don't fit that are the engine's doing.
     """
     def trial():
         from gb10 import sampling
@@ -44,21 +44,48 @@ def _on_the_engine(verdict: Verdict, engine, function: Callable, right: Callable
 
         calm = next_token.plain(engine)
         seen = next_token.look(engine, QUESTION, TOP, **calm)
-        asked = {"temperature": 1.0, "top_k": len(seen.tokens)} | fields
+        heat, value, fields = setting(sampling.softmax(seen.logprobs))
+        asked = {"temperature": heat, "top_k": len(seen.tokens)} | fields
         counts = next_token.draws(engine, QUESTION, range(DRAWS), quiet=True, **calm, **asked)
-        start = seen.logprobs if "temperature" not in fields or right is _temperature else seen.logprobs / fields["temperature"]
+        start = seen.logprobs if right is _temperature else seen.logprobs / heat
 
         def held(row):
             return sampling.chi_square(counts, seen.by_text(sampling.softmax(row)))
 
-        what = ", ".join(f"{k} {v:g}" for k, v in asked.items())
+        what = ", ".join(f"{k} {v:.3g}" for k, v in asked.items())
         ours = held(right(start, value))
         if not ours.agrees():
             return f"with {what} {engine.engine} doesn't draw as it should ({ours}): it may ignore a field. Not held against you.", None, None
-        mine = held(np.asarray(live.yours(function, np.array(start), value), dtype=float))
-        return f"with {what}, {engine.engine} against your prediction: {mine}", float(mine.agrees()), 1.0
+        row = np.asarray(live.yours(function, np.array(start), value), dtype=float)
+        mine = held(row)
+        # 120 draws can't see everything: what the engine confirmed has to come out, too.
+        good = mine.agrees() and np.allclose(sampling.softmax(row), sampling.softmax(right(start, value)), atol=NEAR)
+        return f"with {what}, {engine.engine} against your prediction: {mine}", float(good), 1.0
 
-    return live.confirm(verdict, engine, trial, hint)
+    return live.confirm(verdict, engine, trial, ELSEWHERE)
+
+
+def _gap(probs) -> int:
+    """How many of the candidates to keep: up to the widest gap between the second and the sixth, where no rounding decides."""
+    places = range(2, min(6, len(probs) - 1) + 1)
+    return max(places, key=lambda i: probs[i - 1] / max(probs[i], 1e-30), default=1)
+
+
+def _by_k(probs):
+    k = _gap(probs)
+    return 1.6, k, {"top_k": k}
+
+
+def _by_p(probs):
+    k = _gap(probs)
+    p = float(probs[:k].sum() - probs[k - 1] / 2)          # reached within the k-th
+    return 1.0, p, {"top_p": p}
+
+
+def _by_least(probs):
+    k = _gap(probs)
+    p = float((probs[k - 1] * probs[min(k, len(probs) - 1)]) ** 0.5 / probs[0])
+    return 1.0, p, {"min_p": p}
 
 
 def _temperature(row, t):
@@ -85,7 +112,7 @@ def with_temperature(function: Callable, engine=None) -> Verdict:
     verdict = _judged("with_temperature", function, _temperature, calls, wrong.TEMPERATURE,
                       "divide each logit by t. At t = 0 that can't be done: keep the largest (np.argmax) and put -inf everywhere else.",
                       "softmax of what you return is the distribution that the engine draws from.")
-    return _on_the_engine(verdict, engine, function, _temperature, 1.6, {"temperature": 1.6}, ELSEWHERE)
+    return _on_the_engine(verdict, engine, function, _temperature, lambda probs: (1.6, 1.6, {}))
 
 
 def keep_top_k(function: Callable, engine=None) -> Verdict:
@@ -95,7 +122,7 @@ def keep_top_k(function: Callable, engine=None) -> Verdict:
     verdict = _judged("keep_top_k", function, _filter("top_k"), calls, wrong.TOP_K,
                       "find the k-th largest logit (np.sort(logits)[-k]), and put -inf where a logit is smaller. k below 1, and k of at "
                       "least len(logits), leave all.", "ties stay, as in vLLM: k is a threshold, not a promise.")
-    return _on_the_engine(verdict, engine, function, _filter("top_k"), 4, {"temperature": 1.6, "top_k": 4}, ELSEWHERE)
+    return _on_the_engine(verdict, engine, function, _filter("top_k"), _by_k)
 
 
 def keep_top_p(function: Callable, engine=None) -> Verdict:
@@ -106,7 +133,7 @@ def keep_top_p(function: Callable, engine=None) -> Verdict:
     verdict = _judged("keep_top_p", function, _filter("top_p"), calls, wrong.TOP_P,
                       "softmax; order from the likeliest down; add up. A token stays if those before it have less than p together. Put the "
                       "rest to -inf, each at its own place.", "the set grows where the model is unsure and shrinks where it is sure: that is the point of it.")
-    return _on_the_engine(verdict, engine, function, _filter("top_p"), 0.75, {"top_p": 0.75}, ELSEWHERE)
+    return _on_the_engine(verdict, engine, function, _filter("top_p"), _by_p)
 
 
 def keep_min_p(function: Callable, engine=None) -> Verdict:
@@ -116,7 +143,7 @@ def keep_min_p(function: Callable, engine=None) -> Verdict:
     verdict = _judged("keep_min_p", function, _filter("min_p"), calls, wrong.MIN_P,
                       "softmax; the threshold is p times the largest probability; put -inf where a probability is below it.",
                       "relative to the likeliest: where one token has it all, few others pass.")
-    return _on_the_engine(verdict, engine, function, _filter("min_p"), 0.06, {"min_p": 0.06}, ELSEWHERE)
+    return _on_the_engine(verdict, engine, function, _filter("min_p"), _by_least)
 
 
 def _penalize(row, prompt, output, repetition, presence, frequency):
