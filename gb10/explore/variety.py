@@ -75,7 +75,7 @@ def draw(s: State):
     names = list(dict.fromkeys(p.run for p in s.points))
     for i, name in enumerate(names):
         mine = [p for p in s.points if p.run == name and p.likelihood is not None]
-        ax.scatter([p.variety for p in mine], [p.likelihood for p in mine], s=24, label=name, color=f"C{i}")
+        ax.scatter([p.variety for p in mine], [p.likelihood for p in mine], s=24, label=name, color=f"C{i}", alpha=0.6)
     if s.point.likelihood is not None:
         ax.scatter(s.point.variety, s.point.likelihood, s=140, facecolors="none", edgecolors=figure.RED, linewidths=2, zorder=4)
     ax.set(xlabel="share of different word pairs in the answer", ylabel="mean logprob", xlim=(-0.03, 1.03))

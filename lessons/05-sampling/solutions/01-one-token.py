@@ -34,6 +34,17 @@ print(machine.banner("openai"))
 engine = engines.connect()
 
 # %% [markdown]
+# This notebook lives on log-probabilities. An engine that shows none can't be looked into; the course's stand-in, a small server for pico, then
+# takes its place, and this cell says so.
+
+# %%
+try:
+    next_token.look(engine, "Hello")
+except CourseError as e:
+    print(e.message, "This notebook asks pico instead, in the stand-in.")
+    engine = engines.start(engine="standin")
+
+# %% [markdown]
 # ## 1. What the model says
 #
 # The API has two fields for this: `logprobs` asks for the log-probability of each token that was drawn, `top_logprobs` for those of its rivals,
@@ -45,22 +56,27 @@ engine = engines.connect()
 
 # %%
 my_percent = 50          # your guess
+prompts = ("What does os.path.join do?",
+           "Tell me about strings.",
+           "Write a story about a robot learning to paint.")
 
 # %%
 calm = next_token.plain(engine)      # a model that thinks would begin with its thinking
-prompts = ("What does os.path.join do?", "Tell me about strings.", "Write a story about a robot learning to paint.")
 seen = {prompt: next_token.look(engine, prompt, **calm) for prompt in prompts}
 for prompt, c in seen.items():
-    print(prompt, *(f"{t!r} {p:.1%}" for t, p in zip(c.tokens[:6], c.probs[:6], strict=False)), f"… not shown: {c.rest:.1%}", sep="   ")
+    shown = [f"{t!r} {p:.1%}" for t, p in zip(c.tokens[:6], c.probs[:6], strict=False)]
+    print(prompt, *shown, f"… not shown: {c.rest:.1%}", sep="   ")
 print(beside("likeliest", my_percent, 100 * seen[prompts[0]].probs[0], "%"))
 
 # %% [markdown]
 # Three shapes: a peak, a slope, a plain. The filters below do almost nothing to a peak and a lot to a plain, and an answer crosses many of both.
-# A token is often no word: `R` may be the begin of *Return* or of *Raises*. The request is the dictionary that the last field keeps; this is the
-# same as a curl command. Each kind of request in this lesson has its own, made from the dictionary that was sent, so that the two can't differ.
+# A token is often no word: `R` may be the begin of *Return* or of *Raises*. The last field of each result is the request itself, as a dictionary.
+# Each kind of request in this lesson is shown as a curl command, too, made from the dictionary that was sent, so that the two can't differ.
 
 # %%
-print(talk.curl(engine.url, seen[prompts[1]].request))
+request = seen[prompts[1]].request
+print({name: value for name, value in request.items() if name != "messages"}, "\n")
+print(talk.curl(engine.url, request))
 
 # %% [markdown]
 # Twenty tokens are what an engine shows. Behind them stands the rest of the vocabulary, 4,096 tokens in pico's case, each with a *logit*, a
@@ -85,8 +101,21 @@ print(f"entropy {bits:.2f} bits: as uncertain as a fair choice among {2 ** bits:
 # before temperature and filters, unless it was started with
 # [`--logprobs-mode processed_logprobs`](https://docs.vllm.ai/en/stable/cli/serve/). A token drawn at temperature 2 is
 # reported with the probability that it had at temperature 1. That is what makes the comparisons of this notebook possible, and what misleads
-# people who read them as the chance that the token had.
+# people who read them as the chance that the token had. Don't take it from the documents: ask for the same token at temperature 2 and top_p 0.5.
 #
+# **Predict.** Will the logprobs be "the same" as above or "flatter"?
+
+# %%
+my_logprobs = "flatter"  # your guess
+
+# %%
+heated = next_token.look(engine, QUESTION, temperature=2.0, top_p=0.5, **calm)
+before, after = (dict(zip(x.tokens, x.logprobs, strict=True)) for x in (c, heated))
+moved = max(abs(before[t] - after[t]) for t in before.keys() & after.keys())
+print(f"the largest change of a logprob: {moved:.1e}")
+print(f"you said {my_logprobs}: they are", "the same (raw)" if moved < 0.05 else "others (processed)")
+
+# %% [markdown]
 # ## 2. Temperature
 #
 # Temperature divides the logits before softmax. Below 1 it makes large differences larger; above 1 it evens them out.
@@ -118,14 +147,15 @@ check.with_temperature(with_temperature, engine)
 # course's own functions, `sampling.temperature` and so on, so that it goes on without yours.)
 
 # %%
-def drawn(n=40, **fields):
+def drawn(n=40, question=QUESTION, **fields):
     """What n seeded draws gave, or what the engine said of the request."""
     try:
-        return next_token.draws(engine, QUESTION, range(n), quiet=True, **calm, **fields)
+        return next_token.draws(engine, question, range(n), quiet=True, **calm, **fields)
     except CourseError as e:
         return e.message
 
-for fields in ({"temperature": 0}, {"temperature": 0.01}, {"temperature": 2.0, "top_k": 1}, {"temperature": 1.0}, {"temperature": 2.0}):
+for t, k in ((0, 0), (0.01, 0), (2.0, 1), (1.0, 0), (2.0, 0)):
+    fields = {"temperature": t} | ({"top_k": k} if k else {})
     print(fields, drawn(**fields))
 
 # %% [markdown]
@@ -164,6 +194,30 @@ else:
 
 # %%
 expected_seen.show(counts, predicted(settings)) if isinstance(counts, dict) else "no draws to show"
+
+# %% [markdown]
+# One of the 500 requests, for a terminal: the fields of a draw beside those of a look. Repeat it with other seeds, and the token changes.
+
+# %%
+try:
+    asked = {"max_tokens": 1, "logprobs": True, "seed": 0} | calm | settings.request()
+    print(talk.curl(engine.url, talk.request(engine.model, QUESTION, engine=engine.engine, **asked)))
+except CourseError as e:
+    print(e.message)
+
+# %% [markdown]
+# An engine without `top_k` can be tested, too, at temperature 1: what its candidates leave of the probability is known, only not by name. It gets
+# a bin of its own, *the rest*, for every token that isn't among them.
+
+# %%
+counts = drawn(200, temperature=1.0)
+if isinstance(counts, dict):
+    known = c.by_text(c.probs) | {"(the rest)": c.rest}
+    binned = {t: counts.get(t, 0) for t in known}
+    binned["(the rest)"] = sum(n for t, n in counts.items() if t not in known)
+    print(f"the rest: {200 * c.rest:.0f} expected, {binned['(the rest)']} seen;", sampling.chi_square(binned, known))
+else:
+    print(counts)
 
 # %% [markdown]
 # ## 4. Cutting off the tail
@@ -246,10 +300,11 @@ check.keep_min_p(keep_min_p, engine)
 
 # %%
 my_survivors = 10        # your guess
+rows = {q: (next_token.whole(q).logits if whole else s.logprobs) for q, s in seen.items()}
+filters = ((sampling.top_k, 10), (sampling.top_p, 0.9), (sampling.min_p, 0.1))
 
 # %%
-rows = {q: (next_token.whole(q).logits if whole else s.logprobs) for q, s in seen.items()}
-kept = {q: [int(np.isfinite(f(row, v)).sum()) for f, v in ((sampling.top_k, 10), (sampling.top_p, 0.9), (sampling.min_p, 0.1))] for q, row in rows.items()}
+kept = {q: [int(np.isfinite(f(row, v)).sum()) for f, v in filters] for q, row in rows.items()}
 print(f"{'':<50}top_k 10   top_p 0.9   min_p 0.1")
 for q, (k, n, m) in kept.items():
     print(f"{q:<50}{k:>8}{n:>12}{m:>12}")
@@ -285,6 +340,43 @@ def penalized(logits, prompt, output, repetition, presence, frequency):
 check.penalized(penalized, engine)
 
 # %% [markdown]
+# See it work on the engine. This prompt contains the token that pico likes to begin with, so that a repetition penalty hits it at once. (If your
+# model begins with a word that isn't in the prompt, its count won't move: put that word into `ECHO`.)
+#
+# **Predict.** Of 40 draws, how many still begin with it at a repetition penalty of 1.5, a value that is found in many recipes?
+
+# %%
+my_repeats = 35          # your guess
+ECHO = "Return the strings that begin with Return."
+first = next_token.look(engine, ECHO, **calm).tokens[0]
+
+# %%
+for r in (1.0, 1.2, 1.5, 2.5):
+    counts = drawn(40, ECHO, temperature=1.0, repetition_penalty=r)
+    if not isinstance(counts, dict):
+        print(counts)
+        break
+    print(f"repetition penalty {r}: {first!r} in {counts.get(first, 0)} of 40 draws")
+    if r == 1.5:
+        print(beside("at 1.5", my_repeats, counts.get(first, 0), "draws"))
+
+# %% [markdown]
+# A logit of 11 divided by 1.5 loses 3.7, which is a factor of 39 in probability; a logit near 0 loses nothing. So the likeliest words are hit
+# hardest, needed or not. Presence and frequency take the same from every token that was said. They show in a whole answer, here a greedy one; a
+# negative penalty is a reward for what has been said.
+
+# %%
+for presence in (-2.0, 0.0, 1.0):
+    asked = {"max_tokens": 40, "presence_penalty": presence, **calm}
+    try:
+        answer = talk.chat(engine, "List the methods of strings.", **asked)
+        print(f"presence {presence:4}: {answer.text!r}")
+        if presence > 0:
+            print(answer.curl())
+    except CourseError as e:
+        print(f"presence {presence:4}: {e.message}")
+
+# %% [markdown]
 # ## 6. The order matters
 #
 # Filters don't commute. Top-p counts probabilities, and temperature changes them: applied to a hot, even distribution, top-p lets many tokens
@@ -292,7 +384,8 @@ check.penalized(penalized, engine)
 
 # %%
 for order in sampling.ORDERS.values():
-    print(f"{order.title:<14}{' → '.join(order.steps):<58}{order.note}\n{'':<14}{order.source}")
+    print(f"{order.title:<14}{' → '.join(order.steps)}")
+    print(f"{'':<14}{order.note}\n{'':<14}{order.source}")
 
 # %% [markdown]
 # vLLM and its kind heat first. llama.cpp heats last, so its filters always see the model's own probabilities. The same request, temperature 2 and
@@ -302,9 +395,9 @@ for order in sampling.ORDERS.values():
 
 # %%
 my_forbidden = 20        # your guess
+hot = sampling.Settings(temperature=2.0, top_p=0.7, top_k=len(c.tokens))
 
 # %%
-hot = sampling.Settings(temperature=2.0, top_p=0.7, top_k=len(c.tokens))
 allowed = {o: predicted(hot, o) for o in ("vllm", "llamacpp")}
 print({sampling.ORDERS[o].title: f"{len(p)} tokens" for o, p in allowed.items()})
 counts = drawn(200, **hot.request())

@@ -25,7 +25,7 @@ import json
 from collections import Counter
 from statistics import median
 
-from gb10 import engines, machine, paths, sampling
+from gb10 import engines, machine, paths
 from gb10.check import lesson05 as check
 from gb10.engines import next_token, talk
 from gb10.engines.many import many
@@ -116,7 +116,8 @@ runs.show(rows)
 value = {r.name: r.distinct2[0] for r in rows}
 cold, warm, narrow = (value.get(name) for name in ("temperature 0", "temperature 1.2", "temperature 1.2, top_p 0.1"))
 if None not in (cold, warm, narrow):
-    print("you said", my_likeness, "- its distinct-2 is nearer to that of temperature", "0" if abs(narrow - cold) < abs(narrow - warm) else "1.2")
+    nearer = "0" if abs(narrow - cold) < abs(narrow - warm) else "1.2"
+    print("you said", my_likeness, "- its distinct-2 is nearer to that of temperature", nearer)
 
 # %% [markdown]
 # The bars are 95 % intervals: for tokens and logprob by bootstrap, for the two that need all answers at once by leaving one out at a time. With
@@ -146,17 +147,20 @@ variety.explore(stories)
 my_texts = 1             # your guess
 
 # %%
-greedy = {"messages": STORY, "max_tokens": TOKENS, "temperature": 0, "logprobs": True} | calm
-crowd = [{"messages": f"item {i} " * (3 * i + 1) + "What does len do?", "max_tokens": 20 + i, "temperature": 1.0, "seed": i} | calm for i in range(24)]
+greedy = {"messages": STORY, "max_tokens": TOKENS, "temperature": 0, "logprobs": True, "top_logprobs": 2} | calm
+crowd = [{"messages": f"item {i} " * (3 * i + 1) + "What does len do?", "max_tokens": 20 + i, "temperature": 1.0} | calm
+         for i in range(24)]
 alone = [a for a in many(engine, [greedy] * 5, at_once=1) if isinstance(a, talk.Answer)]
-busy = [a for a in many(engine, [r for pair in zip([greedy] * 24, crowd, strict=True) for r in pair])[::2] if isinstance(a, talk.Answer)]
+among = [request for other in crowd for request in (greedy, other)]
+busy = [a for a in many(engine, among)[::2] if isinstance(a, talk.Answer)]
 texts = Counter(a.text for a in alone), Counter(a.text for a in busy)
 print(f"alone: {len(texts[0])} text in {len(alone)} answers; under load: {len(texts[1])} in {len(busy)}")
 print(beside("under load", my_texts, len(texts[1]), "texts"))
 
 # %% [markdown]
 # And behind the texts, the numbers. Even where every answer has the same words, the log-probabilities tell whether the sums were the same. The
-# cell compares each answer with the first, token by token, up to where they part; and it looks for the nearest tie on the way.
+# cell compares each answer with the first, token by token, up to where they part. Beside it, the nearest tie of the answer: the smallest
+# lead that a chosen token had over its rival.
 
 # %%
 def logprobs(answer):
@@ -166,27 +170,33 @@ first, largest, parted = logprobs(alone[0]) if alone else [], 0.0, []
 for a in busy:
     for place, ((t, p), (u, q)) in enumerate(zip(first, logprobs(a), strict=False)):
         if t != u:
-            parted.append((place, t, u, p))
+            parted.append(f"at token {place + 1}: {u!r} for {t!r}")
             break
         largest = max(largest, abs(p - q))
-print(f"largest difference of a logprob under load: {largest:.1e}" if first else "this engine gave no logprobs to compare")
-print(f"{len(parted)} answers took another token" + (f", the first at place {parted[0][0]}: {parted[0][2]!r} for {parted[0][1]!r}" if parted else ""))
+leads = [abs(r["top_logprobs"][0]["logprob"] - r["top_logprobs"][1]["logprob"])
+         for a in alone[:1] for r in a.logprobs or [] if len(r["top_logprobs"] or []) > 1]
+if leads:
+    print(f"a logprob moved by {largest:.1e} at most; the nearest tie is a lead of {min(leads):.3f}")
+print(f"{len(parted)} of {len(busy)} answers took another token", *parted[:3])
 
 # %% [markdown]
-# With vLLM on a CPU in FP32 you probably see one text and differences of 1e-6 or none: the sums do move a little, far less than what
-# separates two tokens. In BF16 on a GPU the same experiment has given 80 different texts out of 1,000
+# With vLLM on a CPU in FP32 you probably see one text, and differences of 1e-6 or none: if the sums move at all, then far less than what
+# separates two tokens. A tie nearer than the sums move is where an answer parts. In BF16 on a GPU the same experiment has given 80 different texts out of 1,000
 # ([Thinking Machines, 2025](https://thinkingmachines.ai/blog/defeating-nondeterminism-in-llm-inference/), who explain the cause and mend it).
 # vLLM has a switch, [`VLLM_BATCH_INVARIANT=1`](https://docs.vllm.ai/en/stable/features/batch_invariance/), that fixes the order of the sums and
 # costs speed. On a Spark, run the cell above with and without it. Until then, "temperature 0" means: likely the same.
 #
 # ## 3. Seeds, and several answers at once
 #
-# With a temperature the draw is random, and `seed` fixes it: same seed, same text, subject to the same caveat. `n` asks for several answers to
+# With a temperature the draw is random, and `seed` fixes it: same seed, same text, alone or in a crowd, subject to the same caveat. `n` asks for several answers to
 # one prompt, which is read once. What is the seed of each? In vLLM the i-th gets `seed + i`
 # ([parallel_sampling.py](https://github.com/vllm-project/vllm/blob/v0.32.0/vllm/v1/engine/parallel_sampling.py)). You needn't believe it:
 
 # %%
 warm = {"max_tokens": 16, "temperature": 1.2} | calm
+seeded = {"messages": STORY, "seed": 8} | warm
+thrice = many(engine, [seeded]) + many(engine, [seeded, *crowd, seeded])[::25]
+print("seed 8, alone and twice in the crowd:", *{repr(str(a)) for a in thrice}, sep="\n   ")
 try:
     four = talk.chat(engine, STORY, n=4, seed=100, **warm)
     single = [talk.chat(engine, STORY, seed=100 + i, **warm).text for i in range(4)]
@@ -290,8 +300,8 @@ print(f"{'use':<12}{'settings':<96}because")
 for use in ("code", "fact", "haiku", "brainstorm"):
     try:
         print(f"{use:<12}{json.dumps(settings_for(use)):<96}…")
-    except Exception as e:
-        print(f"{use:<12}{type(e).__name__}: still to be written")
+    except NotImplementedError:
+        print(f"{use:<12}still to be written")
 
 # %% [markdown]
 # ## 7. Several answers, one result
@@ -347,11 +357,13 @@ def vote(samples):
 
 score = Counter()
 for q in questions:
-    drawn, greedy = ask(q["question"], n=7, temperature=1.0, max_tokens=40), ask(q["question"], n=1, temperature=0, max_tokens=40)
+    drawn = ask(q["question"], n=7, temperature=1.0, max_tokens=40)
+    greedy = ask(q["question"], n=1, temperature=0, max_tokens=40)
     if drawn and greedy:
         score["greedy"] += right(q, greedy[0])
         score["one draw"] += sum(right(q, s) for s in drawn) / len(drawn)
-        score["best of 7"] += right(q, max(drawn, key=lambda s: s.likelihood or 0))
+        if all(s.likelihood is not None for s in drawn):
+            score["best of 7"] += right(q, max(drawn, key=lambda s: s.likelihood))
         score["majority of 7"] += right(q, vote(drawn))
 print({name: round(n, 1) for name, n in score.items()}, "of", len(questions))
 print(beside("one draw", my_draw, score["one draw"]), beside("majority", my_vote, score["majority of 7"]), sep="\n")
