@@ -131,6 +131,6 @@ def is_pico(engine) -> bool:
 
 def plain(engine) -> dict:
     """Request fields with which a model that thinks begins with its answer, where the engine takes them. Others begin so anyway."""
-    from gb10.engines import fields
+    from gb10.engines.fields.documents import accepted
 
-    return {"chat_template_kwargs": {"enable_thinking": False}} if "chat_template_kwargs" in fields.expected(engine.engine) else {}
+    return {"chat_template_kwargs": {"enable_thinking": False}} if "chat_template_kwargs" in (accepted(engine.engine) or ()) else {}

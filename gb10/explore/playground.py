@@ -66,7 +66,8 @@ def describe(s: State) -> str:
     before, after = s.entropy
     tokens = "1 token can come" if s.survivors == 1 else f"{s.survivors} tokens can come"
     return (f"{sampling.ORDERS[s.order].title} applies {' → '.join(step.name for step in s.steps[1:])}. "
-            f"{', then '.join(cut).capitalize() if cut else 'No step cuts anything off'}. {tokens}; entropy {before:.2f} bits before, {after:.2f} after.")
+            f"{', then '.join(cut).capitalize() if cut else 'No step cuts anything off'}. {tokens}; entropy {before:.2f} bits before, {after:.2f} after."
+            + (" Each share is of what the steps before it left." if len(cut) > 1 else ""))
 
 
 def _label(token: str) -> str:

@@ -119,3 +119,20 @@ def test_only_pico_is_pico():
     assert next_token.is_pico(SimpleNamespace(model="pico"))
     assert not next_token.is_pico(SimpleNamespace(model="model"))
     assert not next_token.is_pico(SimpleNamespace(model="/models/pico-nvfp4"))
+
+
+@pytest.mark.parametrize(("title", "sent"), [("vLLM", True), ("vLLM on the CPU", True), ("TensorRT-LLM", True), ("Ollama", False),
+                                             ("the stand-in over transformers (not vLLM)", False), ("some server", False)])
+def test_the_switch_for_thinking_goes_where_it_is_taken(title, sent):
+    assert bool(next_token.plain(SimpleNamespace(engine=title))) == sent
+    with Scripted(reject=set() if sent else {"chat_template_kwargs"}) as engine:
+        where = place(engine, title)
+        assert next_token.look(where, "Hello", top=5, force=True, **next_token.plain(where)).picked
+
+
+def test_the_stand_in_draws_alike(standin):
+    """The draws of the stand-in, whose order is vLLM's."""
+    seen = next_token.look(standin, QUESTION, **next_token.plain(standin))
+    settings = sampling.Settings(temperature=1.4, top_k=10)
+    counts = next_token.draws(standin, QUESTION, range(100), quiet=True, **settings.request())
+    assert sampling.chi_square(counts, seen.by_text(sampling.distribution(seen.logits, settings))).agrees()

@@ -182,8 +182,10 @@ def penalized(function: Callable, engine=None) -> Verdict:
         ours = held(sampling.penalize(whole.logits, whole.prompt, (), 2.5))
         if not ours.agrees():
             return f"{engine.engine} doesn't draw as it should ({ours}): it may ignore the field. Not held against you.", None, None
-        mine = held(live.yours(function, np.array(whole.logits, dtype=float), list(whole.prompt), [], 2.5, 0.0, 0.0))
-        return f"with repetition_penalty 2.5, {engine.engine} against your prediction: {mine}", float(mine.agrees()), 1.0
+        row = np.asarray(live.yours(function, np.array(whole.logits, dtype=float), list(whole.prompt), [], 2.5, 0.0, 0.0), dtype=float)
+        mine = held(row)
+        good = mine.agrees() and np.allclose(row, sampling.penalize(whole.logits, whole.prompt, (), 2.5), atol=NEAR)
+        return f"with repetition_penalty 2.5, {engine.engine} against your prediction: {mine}", float(good), 1.0
 
     return live.confirm(verdict, engine, trial, ELSEWHERE)
 
