@@ -5,6 +5,7 @@ told to, and fails in the ways in which engines fail. Its behaviour is known, so
         engine.url, engine.model
 
 Fields are named as gb10.engines.fields names them ("response_format json_schema", "(unknown field)", …).
+counting: prompts are counted, a token for each word and four for each message; otherwise every prompt has nine.
 faults: field -> "die" (the server goes away), "drop" (this connection closes), "fail" (500), "slow" (half a second too late).
 """
 
@@ -19,6 +20,8 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from gb10.check.lesson05.schema_engines import fill
 
 VOCABULARY, EOS = 320, 0
 KNOWN = {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "min_p", "stream", "seed", "stop",
@@ -56,10 +59,10 @@ def fields_of(body: dict) -> dict[str, str]:
 
 class Scripted:
     def __init__(self, *, ignore=(), reject=(), faults=None, model="toy", owner="tests", key=None, thinks=False, stream_end="whole",
-                 empty=False, counts=True, usage_always=False):
+                 empty=False, counts=True, usage_always=False, counting=False):
         self.ignore, self.reject, self.faults = set(ignore), set(reject), dict(faults or {})
         self.model, self.owner, self.key, self.thinks, self.stream_end, self.empty = model, owner, key, thinks, stream_end, empty
-        self.counts, self.usage_always = counts, usage_always
+        self.counts, self.usage_always, self.counting = counts, usage_always, counting
         self.bodies, self.keys = [], []
         self._noise = random.Random(5)
         outer = self
@@ -137,12 +140,13 @@ class Scripted:
         if "model" in body and body["model"] != self.model:
             return http.refuse(404, f"The model `{body['model']}` does not exist.")
         choices = [self.choice(body, i) for i in range(body.get("n", 1))]
-        usage = {"prompt_tokens": 9 + 4 * bool((body.get("chat_template_kwargs") or {}).get("enable_thinking")),
+        base = 9 if not self.counting else sum(4 + len(str(m.get("content")).split()) for m in body.get("messages", []))
+        usage = {"prompt_tokens": base + 4 * bool((body.get("chat_template_kwargs") or {}).get("enable_thinking")),
                  "completion_tokens": sum(len(ids) for _, ids, _ in choices)}
         usage["total_tokens"] = sum(usage.values())
         if body.get("stream"):
             asked = (body.get("stream_options") or {}).get("include_usage")
-            return self.stream(http, choices[0], usage if asked or self.usage_always else None)
+            return self.stream(http, choices[0], usage if self.counts and (asked or self.usage_always) else None)
         return http.send(200, {"choices": [c for c, _, _ in choices]} | ({"usage": usage} if self.counts else {}))
 
     def choice(self, body: dict, index: int):
@@ -156,7 +160,8 @@ class Scripted:
         kind = (body.get("response_format") or {}).get("type")
         options = (body.get("structured_outputs") or {}).get("choice") or body.get("guided_choice")
         if kind == "json_schema":
-            message["content"], finish = '{"blackwell": true}', "stop"
+            wanted = body["response_format"].get("json_schema", {}).get("schema")
+            message["content"], finish = json.dumps(fill(wanted, random.Random(5))), "stop"
         elif kind == "json_object":
             message["content"] = '{"a": "' + text
         elif options:
