@@ -249,7 +249,8 @@ def verdict_on_schema(ask):
     import json
 
     wanted = {"zq_41": "vellum-7319"}        # nobody guesses that
-    schema = {"type": "object", "properties": {"zq_41": {"enum": ["vellum-7319"]}}, "required": ["zq_41"], "additionalProperties": False}
+    schema = {"type": "object", "properties": {"zq_41": {"enum": ["vellum-7319"]}},
+              "required": ["zq_41"], "additionalProperties": False}
     status, answer = ask({
         "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1000, "temperature": 0,
         "response_format": {"type": "json_schema", "json_schema": {"name": "probe", "schema": schema, "strict": True}}})
@@ -284,13 +285,15 @@ question = [{"role": "user", "content": "What is 17 times 23?"}]
 both = prompt_text.switched(engine, question)
 if both is None:
     print("this engine doesn't show its prompts")
+elif not any(both):
+    print("the prompt is the same with the switch on and off: this model's template doesn't have it")
 else:
-    print(*(f"enable_thinking {on}: the prompt ends {end!r}" for on, end in zip((False, True), both, strict=True)) if any(both) else
-          ("the prompt is the same with the switch on and off: this model's template doesn't have it",), sep="\n")
+    print(f"enable_thinking False: the prompt ends {both[0]!r}\nenable_thinking True:  the prompt ends {both[1]!r}")
 
 # %%
+limit = 200 if next_token.is_pico(engine) else 2000
 for on in (False, True):
-    got = say(question, chat_template_kwargs={"enable_thinking": on}, max_tokens=200 if next_token.is_pico(engine) else 2000, force=True)
+    got = say(question, chat_template_kwargs={"enable_thinking": on}, max_tokens=limit, force=True)
     if isinstance(got, talk.Answer):
         print(f"{on!s:<6}{count(got)} tokens in, {count(got, 'completion_tokens')} out, {got.seconds:.1f} s; "
               f"reasoning {len(got.reasoning)} characters, content {got.text[:80]!r}")
@@ -317,7 +320,8 @@ my_sixth, my_together = 300, 1200        # your guesses
 
 # %%
 run = uuid.uuid4().hex[:8]       # new each time the cell runs: an engine that stays up remembers
-talked = [{"role": "system", "content": f"Session {run}. " + "You answer questions about Python's library, shortly and correctly. " * 9}]
+rules = "You answer questions about Python's library, shortly and correctly. " * 9
+talked = [{"role": "system", "content": f"Session {run}. {rules}"}]
 rows = []
 for name in ("len", "sorted", "print", "isinstance", "os.path.join", "open"):
     talked.append({"role": "user", "content": f"What does {name} do?"})
@@ -333,7 +337,8 @@ for name in ("len", "sorted", "print", "isinstance", "os.path.join", "open"):
 
 # %%
 for number, (prompt, out, known) in enumerate(rows, 1):
-    print(f"turn {number}: prompt {prompt:>5} tokens, in the cache {'not told' if known is None else f'{known:.0f}':>8}, answer {out:>3}")
+    cached = "not told" if known is None else f"{known:.0f}"
+    print(f"turn {number}: prompt {prompt:>5} tokens, in the cache {cached:>8}, answer {out:>3}")
 if rows:
     print(beside("sixth prompt", my_sixth, rows[-1][0], "tokens"))
     print(beside("together", my_together, sum(r[0] for r in rows), "tokens"))
@@ -405,14 +410,16 @@ prompt_length.show(points) if points else failed
 # %% [markdown]
 # The slope is what each 1,000 tokens of documents, examples and history cost a reader in waiting, and its inverse is the rate of prefill. The
 # interval covers the scatter of these prompts and nothing else. If the orange line is almost flat, the cache works; if it climbs with the blue one,
-# there is none. A start below zero at length 0 is no miracle: that is the bend, to which a straight line was fitted.
+# there is none. If the blue line starts below zero at length 0,
+# that is the bend, to which a straight line was fitted.
 #
 # With your own slope, conversations can be felt in advance. Move the turns up with the cache off, and then switch it on:
 
 # %%
 text_words = sum(len(m["content"].split()) for m in talked[: 2 * len(rows)])
 per_word = rows[-1][0] / text_words if rows else 4 / 3
-slope, start = (line.slope / 1000, max(0.0, again.start_ms)) if line else (0.0, 0.0)     # a known prompt shows what is left at length 0
+slope = line.slope / 1000 if line else 0.0
+start = max(0.0, again.start_ms) if line else 0.0        # a known prompt shows what is left at length 0
 conversation.explore(per_word, slope, start)
 
 # %% [markdown]
