@@ -200,7 +200,7 @@ for k in (0, 1, 3):
 
 # %% [markdown]
 # Read the two measures together. On pico, examples bring *th'* and *matey* into the answers, and still no answer begins with *Arr*, whose
-# probability hardly rises above that without examples. Its training explains both: a pirate's answer there is full of *th'*, and one without a
+# probability stays at a few per cent at most. Its training explains both: a pirate's answer there is full of *th'*, and one without a
 # system message never began with *Arr*. So examples work on a model of 5.8 million parameters, too, in the ways that it has words for, and
 # a measure that looks for one mark alone would have said that they don't. The price stands in the prompt: it is longer for every question from now
 # on. Eight questions are few; the intervals say how few.
