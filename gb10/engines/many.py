@@ -31,6 +31,10 @@ def many(where, requests: Sequence[dict], at_once: int = 8, *, force: bool = Fal
 
 def each(do: Callable, items: Sequence, at_once: int = 8, *, what: str = "answers", quiet: bool = False) -> list:
     """[do(item) for item in items], `at_once` at a time; a line says how far it is if it takes long."""
+    # Imported for the first time by several threads at once, it can be seen half made.
+    import httpx  # noqa: F401
+    import openai  # noqa: F401
+
     out, progress = [], Progress(what, quiet=quiet)
     pool = ThreadPoolExecutor(max(1, at_once))
     try:

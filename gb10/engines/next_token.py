@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -21,6 +21,7 @@ from gb10.engines.talk import request, split
 from gb10.engines.talk_errors import in_a_sentence
 from gb10.errors import WorkFailed
 
+CLEAR = 1e-3                     # of two logprobs: more than FP32's rounding, less than a step of BF16
 TOP = 20                         # the most that vLLM shows by default (--max-logprobs), and OpenAI too
 
 
@@ -43,6 +44,20 @@ class Candidates:
     def logits(self) -> np.ndarray:
         """The logprobs: softmax of them is the distribution among these tokens alone, as it is under top_k."""
         return self.logprobs
+
+    @property
+    def clear(self) -> int:
+        """The largest top_k that these candidates decide: behind it comes one that is less likely by more than rounding.
+
+        An engine keeps what equals the k-th, and 16-bit logits have few values: at an arbitrary k a token that isn't shown could come too.
+        """
+        drops = -np.diff(self.logprobs)
+        return max((int(i) + 1 for i in np.flatnonzero(drops > CLEAR)), default=len(self.tokens))
+
+    def first(self, k: int) -> Candidates:
+        """The k likeliest of them."""
+        kept = self.logprobs[:k]
+        return replace(self, tokens=self.tokens[:k], logprobs=kept, rest=max(0.0, 1.0 - float(np.exp(kept).sum())))
 
     def by_text(self, probs) -> dict[str, float]:
         """{text: probability} of those above 0."""

@@ -26,10 +26,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """A run's figures, each (value, low, high) or None: distinct-1, distinct-2 and overlap over all its answers, tokens and mean logprob for each."""
+    """A run's figures, each (value, low, high) or None: distinct-1, distinct-2 and overlap over all its answers, tokens and mean logprob for each.
+    cut: answers that max_tokens ended."""
 
     name: str
     n: int
+    cut: int
     distinct1: tuple[float, float, float]
     distinct2: tuple[float, float, float]
     overlap: tuple[float, float, float]
@@ -52,7 +54,7 @@ def compute(runs: Mapping[str, Sequence[Sample]]) -> list[Row]:
             continue
         texts = [s.text for s in samples]
         likely = [s.likelihood for s in samples if s.likelihood is not None]
-        rows.append(Row(name, len(samples),
+        rows.append(Row(name, len(samples), sum(s.finish == "length" for s in samples),
                         sampling.jackknife(lambda t: sampling.distinct(t, 1), texts), sampling.jackknife(lambda t: sampling.distinct(t, 2), texts),
                         sampling.jackknife(lambda t: sampling.overlap(t, 2), texts), sampling.interval([s.length for s in samples]),
                         sampling.interval(likely) if likely else None))
@@ -61,10 +63,10 @@ def compute(runs: Mapping[str, Sequence[Sample]]) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> str:
     """The values as text, without their intervals."""
-    lines = [f"{'':<28}answers  distinct-1  distinct-2  overlap  tokens  mean logprob"]
+    lines = [f"{'':<28}answers  cut off  distinct-1  distinct-2  overlap  tokens  mean logprob"]
     for r in rows:
         likely = f"{r.likelihood[0]:>14.2f}" if r.likelihood else f"{'not given':>14}"
-        lines.append(f"{r.name:<28}{r.n:>7}{r.distinct1[0]:>12.2f}{r.distinct2[0]:>12.2f}{r.overlap[0]:>9.2f}{r.length[0]:>8.0f}{likely}")
+        lines.append(f"{r.name:<28}{r.n:>7}{r.cut:>9}{r.distinct1[0]:>12.2f}{r.distinct2[0]:>12.2f}{r.overlap[0]:>9.2f}{r.length[0]:>8.0f}{likely}")
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ top_p before it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -31,25 +31,31 @@ class Settings:
 
 @dataclass(frozen=True)
 class Order:
+    """steps: the filters, the first first. plain: the same where min_p isn't asked for, if that differs. least: what smaller temperatures
+    above 0 are raised to."""
+
     title: str
     steps: tuple[str, ...]
     source: str
     note: str = ""
+    plain: tuple[str, ...] = ()
+    least: float = 0.0
 
 
 # Read in November 2026.
 ORDERS = {
     "vllm": Order("vLLM", ("penalties", "temperature", "min_p", "top_k", "top_p"),
                   "https://github.com/vllm-project/vllm/blob/v0.32.0/vllm/v1/sample/sampler.py",
-                  "a temperature between 0 and 0.01 is raised to 0.01"),
+                  "a temperature between 0 and 0.01 is raised to 0.01", least=0.01),
     "sglang": Order("SGLang", ("penalties", "temperature", "top_k", "top_p", "min_p"),
                     "https://github.com/sgl-project/sglang/blob/main/python/sglang/srt/layers/sampler.py",
-                    "without min_p its FlashInfer kernel takes top_k and top_p jointly: top_p then counts on all the probability"),
+                    "without min_p its FlashInfer kernel takes top_k and top_p jointly: top_p then counts on all the probability",
+                    plain=("penalties", "temperature", "top_p", "top_k")),      # which is the same as top_p first
     "llamacpp": Order("llama.cpp", ("penalties", "top_k", "top_p", "min_p", "temperature"),
                       "https://github.com/ggml-org/llama.cpp/blob/master/common/common.h",
                       "the default; --samplers changes it. Its penalties look at the last 64 tokens, those of the prompt too"),
     "ollama": Order("Ollama", ("top_k", "temperature", "top_p", "min_p"),
-                    "https://github.com/ollama/ollama/blob/main/sample/samplers.go", "the sampler of its own engine; it has no penalties"),
+                    "https://github.com/ollama/ollama/blob/main/sample/samplers.go", "the sampler of its own engine, which has no penalties; models that it runs with llama.cpp follow that"),
     "transformers": Order("transformers", ("penalties", "temperature", "top_k", "top_p", "min_p"),
                           "https://github.com/huggingface/transformers/blob/main/src/transformers/generation/utils.py",
                           "of the penalties it has repetition_penalty"),
@@ -81,7 +87,10 @@ def steps(logits, settings: Settings, order: str = "vllm", prompt: Sequence[int]
     if order not in ORDERS:
         raise ValueError(f"no engine {order!r}: there are {', '.join(ORDERS)}")
     row = np.array(logits, dtype=np.float64)
-    names = ORDERS[order].steps
+    found = ORDERS[order]
+    names = found.steps if settings.min_p > 0 or not found.plain else found.plain
+    if settings.temperature > 0:
+        settings = replace(settings, temperature=max(settings.temperature, found.least))
     if settings.temperature < filters.GREEDY:
         names = (*(n for n in names if n == "penalties"), "greedy")
     out = [_step("model", row, 0.0)]

@@ -77,6 +77,9 @@ OBJECTIONS = [
     ("haiku", {"temperature": 3, "max_tokens": 5}, "out of range"),
     ("haiku", {"temperature": "0.9", "max_tokens": 5}, "out of range"),
     ("haiku", {"temperature": True, "max_tokens": 5}, "out of range"),
+    ("haiku", {"temperature": 0.9, "top_k": 1.5, "max_tokens": 5}, "whole number"),
+    ("haiku", {"temperature": 0.9, "max_tokens": 20.5}, "whole number"),
+    ("haiku", {"temperature": 0.9, "top_p": 0, "max_tokens": 5}, "above 0"),
     ("haiku", {"temperature": float("nan"), "max_tokens": 5}, "JSON"),
     ("haiku", {"temperature": 0.9, "max_tokens": 5, "stop": {1, 2}}, "JSON"),
     ("haiku", {"temperature": 0.9, "max_tokens": 5, "creativity": 11}, "no sampling field"),
@@ -108,7 +111,23 @@ def test_answers_that_vary_are_found(toy):
     assert any(v.status == NOT_YET and "second time" in v.hint for v in found)
 
 
-@pytest.mark.parametrize("broken", [{"reject": {"min_p"}}, {"faults": {"max_tokens": "fail"}}, {"faults": {"seed": "drop"}}])
+def test_one_refused_field_leaves_the_others_tried():
+    with Scripted(reject={"min_p"}) as engine:
+        verdict = check("settings_for", GOOD.__getitem__, place(engine, "engine"))
+    assert verdict.status == CORRECT
+    live = dict(verdict.rows)["live"]
+    assert "code 1 different of 2" in live
+    assert "brainstorm not tried" in live
+
+
+def test_a_filter_that_leaves_one_token_is_found(toy):
+    tight = GOOD | {"haiku": {"temperature": 1.0, "top_p": 0.01, "max_tokens": 9}}
+    verdict = check("settings_for", tight.__getitem__, toy)
+    assert verdict.status == NOT_YET
+    assert "haiku" in verdict.hint
+
+
+@pytest.mark.parametrize("broken", [{"faults": {"max_tokens": "fail"}}, {"faults": {"seed": "drop"}}])
 def test_an_engine_that_refuses_or_fails_is_told(broken):
     with Scripted(**broken) as engine:
         verdict = check("settings_for", GOOD.__getitem__, place(engine))
@@ -120,4 +139,4 @@ def test_an_engine_that_ignores_temperature_is_not_held_against_code():
     with Scripted(ignore={"temperature"}) as engine:
         verdict = check("settings_for", GOOD.__getitem__, place(engine))
     assert "code came out differently" not in verdict.hint
-    assert "code twice different" in dict(verdict.rows)["live"]
+    assert "code 2 different of 2" in dict(verdict.rows)["live"]

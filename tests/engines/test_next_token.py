@@ -1,5 +1,7 @@
 """One token: what a real vLLM shows and draws is what the filters predict; engines that show nothing are told so."""
 
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -8,7 +10,7 @@ import openai
 import pytest
 from scripted_engine import Scripted
 
-from gb10 import sampling
+from gb10 import paths, sampling
 from gb10.engines import next_token
 from gb10.engines.many import each, many
 from gb10.errors import UserError, WorkFailed
@@ -136,3 +138,27 @@ def test_the_stand_in_draws_alike(standin):
     settings = sampling.Settings(temperature=1.4, top_k=10)
     counts = next_token.draws(standin, QUESTION, range(100), quiet=True, **settings.request())
     assert sampling.chi_square(counts, seen.by_text(sampling.distribution(seen.logits, settings))).agrees()
+
+
+def test_a_tie_is_no_place_to_cut():
+    """16-bit logits have few values: top_k at a tie would let in a token that isn't shown."""
+    def seen(*logprobs):
+        return next_token.Candidates(tuple("abcdef"[: len(logprobs)]), np.array(logprobs), 0.1, "a", {})
+
+    assert seen(-1.0, -2.0, -3.0, -3.5).clear == 3
+    assert type(seen(-1.0, -2.0).clear) is int        # it goes into a request, and a request is JSON
+    assert seen(-1.0, -2.0, -3.0, -3.0).clear == 2
+    assert seen(-1.0, -1.0, -1.0).clear == 3          # nothing else to be had
+    kept = seen(-1.0, -2.0, -3.0, -3.0).first(2)
+    assert kept.tokens == ("a", "b")
+    assert kept.rest == pytest.approx(1 - np.exp(-1) - np.exp(-2))
+
+
+def test_a_first_use_by_many_at_once():
+    """In a fresh Python nothing is imported yet, and eight threads meet an error at the same moment."""
+    with Scripted(reject={"n"}) as engine:
+        code = ("from types import SimpleNamespace\nimport openai\nfrom gb10.engines.many import many\n"
+                f"where = SimpleNamespace(url={engine.url!r}, model='toy', engine='vLLM', client=openai.OpenAI(base_url={engine.url!r}, api_key='none'))\n"
+                "print({type(a).__name__ for a in many(where, [{'messages': 'Hello', 'n': 2}] * 16, at_once=16)})")
+        done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=paths.ROOT)
+    assert done.stdout.strip() == "{'UserError'}", done.stderr[-800:]

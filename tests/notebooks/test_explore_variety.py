@@ -43,6 +43,7 @@ def test_the_figures_of_each_run():
     assert hot.overlap == (0.0, 0.0, 0.0)
     assert hot.length[1] <= hot.length[0] <= hot.length[2]
     assert mute.likelihood is None
+    assert (cold.cut, hot.cut) == (0, 1)
     assert runs.compute({"two": RUNS["hot"][:2]}) == []
 
 

@@ -112,3 +112,20 @@ def test_every_order_has_its_source():
     for order in sampling.ORDERS.values():
         assert order.source.startswith("https://github.com/")
         assert set(order.steps) <= {"penalties", "temperature", "top_k", "top_p", "min_p"}
+
+
+def test_a_small_temperature_is_raised_where_the_engine_raises_it():
+    row = [1.0, 0.99]
+    assert sampling.distribution(row, sampling.Settings(0.001), "vllm").tolist() == sampling.distribution(row, sampling.Settings(0.01), "vllm").tolist()
+    assert sampling.distribution(row, sampling.Settings(0.001), "llamacpp")[0] > sampling.distribution(row, sampling.Settings(0.001), "vllm")[0]
+    assert sampling.steps(row, sampling.Settings(1e-6), "vllm")[-1].name != "greedy"
+    assert sampling.steps(row, sampling.Settings(0), "vllm")[-1].name == "greedy"
+
+
+def test_sglang_takes_top_k_and_top_p_jointly_without_min_p():
+    row = np.log([0.4, 0.3, 0.2, 0.1])
+    # of three, the first two have 0.78 of the probability; of all, 0.7
+    settings = sampling.Settings(top_k=3, top_p=0.75)
+    assert sampling.steps(row, settings, "sglang")[-1].kept.tolist() == [True, True, True, False]
+    assert sampling.steps(row, settings, "vllm")[-1].kept.tolist() == [True, True, False, False]
+    assert sampling.steps(row, sampling.Settings(top_k=3, top_p=0.75, min_p=0.01), "sglang")[-1].kept.tolist() == [True, True, False, False]

@@ -75,7 +75,7 @@ def _answers(engine, n: int, **fields) -> list:
 # ---------------------------------------------------------------- exercise 3: a vote
 
 def _norm(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(".")
+    return " ".join(text.lower().split()).removesuffix(".")
 
 
 def _vote(answers, *, norm=_norm, last=False, empty=False, normalised=False):

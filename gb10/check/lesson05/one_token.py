@@ -44,6 +44,7 @@ def _on_the_engine(verdict: Verdict, engine, function: Callable, right: Callable
 
         calm = next_token.plain(engine)
         seen = next_token.look(engine, QUESTION, TOP, **calm)
+        seen = seen.first(seen.clear)
         heat, value, fields = setting(sampling.softmax(seen.logprobs))
         asked = {"temperature": heat, "top_k": len(seen.tokens)} | fields
         counts = next_token.draws(engine, QUESTION, range(DRAWS), quiet=True, **calm, **asked)

@@ -14,6 +14,7 @@ SAME, VARIED = ("code", "fact"), ("haiku", "brainstorm")
 QUESTIONS = {"code": "What does os.path.join do?", "fact": "What does len do?", "haiku": "Write a haiku about strings.", "brainstorm": "Tell me about strings."}
 RANGES = {"temperature": (0, 2), "top_p": (0, 1), "top_k": (-1, 10_000), "min_p": (0, 1), "max_tokens": (1, 100_000), "seed": (0, 2**63 - 1),
           "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2), "repetition_penalty": (0.1, 10), "n": (1, 20), "max_completion_tokens": (1, 100_000)}
+WHOLE = {"top_k", "max_tokens", "max_completion_tokens", "seed", "n"}
 OTHER = {"stop", "logprobs", "top_logprobs"}
 FREE = 0.6                       # a temperature from which answers differ
 
@@ -39,6 +40,10 @@ def objection(use: str, s: object) -> str | None:
             return f"{name} is no sampling field of a request: {use} can have {', '.join(sorted([*RANGES, *OTHER]))}"
         if name in RANGES and (isinstance(value, bool) or not isinstance(value, int | float) or not RANGES[name][0] <= value <= RANGES[name][1]):
             return f"{name} = {value!r} for {use} is out of range: {RANGES[name][0]} to {RANGES[name][1]}"
+        if name in WHOLE and not isinstance(value, int):
+            return f"{name} = {value!r} for {use} has to be a whole number"
+    if s.get("top_p") == 0:
+        return f"top_p = 0 for {use} keeps nothing, and engines refuse it: it has to be above 0"
     if "temperature" not in s or not {"max_tokens", "max_completion_tokens"} & set(s):
         return f"say temperature and max_tokens for {use}: what isn't said, the engine or the checkpoint decides"
     if s["temperature"] == 0 and _cuts(s):
@@ -94,19 +99,18 @@ def _tried(found: Mapping, engine) -> tuple[str, str]:
     from gb10.engines.next_token import plain
 
     requests = [{"messages": QUESTIONS[use], **plain(engine), **found[use], "max_tokens": 24} for use in SAME for _ in range(2)]
-    requests += [{"messages": QUESTIONS["brainstorm"], **plain(engine), **found["brainstorm"], "max_tokens": 24, "seed": s} for s in range(4)]
+    requests += [{"messages": QUESTIONS[use], **plain(engine), **found[use], "max_tokens": 24, "seed": s} for use in VARIED for s in range(4)]
     requests = [{k: v for k, v in r.items() if k not in ("n", "max_completion_tokens")} for r in requests]
     answers = many(engine, requests, quiet=True)
-    for a in answers:
-        if isinstance(a, CourseError):
-            raise a
-    same = [answers[0].text == answers[1].text, answers[2].text == answers[3].text]
-    kinds = len({a.text for a in answers[4:]})
-    told = (f"{engine.engine}: code twice {'the same' if same[0] else 'different'}, fact twice {'the same' if same[1] else 'different'}, "
-            f"brainstorm {kinds} different of 4")
-    for use, alike in zip(SAME, same, strict=True):
-        if not alike and not _greedy(found[use]) and "seed" not in found[use]:
-            return told, f"{use} came out differently the second time: temperature 0, or a seed, makes it the same."
-    if kinds == 1:
-        return told, "four brainstorms with four seeds were one and the same: give them more freedom (a higher temperature, or a weaker filter)."
-    return told, ""
+    told, wrong = [], ""
+    for use, given in {"code": answers[:2], "fact": answers[2:4], "haiku": answers[4:8], "brainstorm": answers[8:]}.items():
+        if failed := next((a for a in given if isinstance(a, CourseError)), None):
+            told.append(f"{use} not tried ({failed.message})")
+            continue
+        kinds = len({a.text for a in given})
+        told.append(f"{use} {kinds} different of {len(given)}")
+        if use in SAME and kinds > 1 and not _greedy(found[use]) and "seed" not in found[use]:
+            wrong = wrong or f"{use} came out differently the second time: temperature 0, or a seed, makes it the same."
+        if use in VARIED and kinds == 1:
+            wrong = wrong or f"four answers for {use} with four seeds were one and the same: give it more freedom (a higher temperature, or a weaker filter)."
+    return f"{engine.engine}: {'; '.join(told)}", wrong

@@ -17,7 +17,7 @@
 # | rung | what it takes | what is different there |
 # |---|---|---|
 # | laptop | 2 cores, 8 GB, no GPU | vLLM on the CPU serves pico; its whole distribution is computed beside it and compared |
-# | spark | one GB10 | the engine that is up is asked; it shows the likeliest 20 tokens, and top_k makes those the whole truth |
+# | spark | one GB10 | the engine that is up is asked; it shows the likeliest 20 tokens, and a top_k within them makes those the whole truth |
 # | rack | several Sparks, B200 or B300 | as on a Spark |
 
 # %%
@@ -69,7 +69,7 @@ for prompt, c in seen.items():
 print(beside("likeliest", my_percent, 100 * seen[prompts[0]].probs[0], "%"))
 
 # %% [markdown]
-# Three shapes: a peak, a slope, a plain. The filters below do almost nothing to a peak and a lot to a plain, and an answer crosses many of both.
+# For pico these are three shapes: a peak, a slope, a plain. The filters below do almost nothing to a peak and a lot to a plain, and an answer crosses many of both.
 # A token is often no word: `R` may be the begin of *Return* or of *Raises*. The last field of each result is the request itself, as a dictionary.
 # Each kind of request in this lesson is shown as a curl command, too, made from the dictionary that was sent, so that the two can't differ.
 
@@ -165,7 +165,7 @@ for t, k in ((0, 0), (0.01, 0), (2.0, 1), (1.0, 0), (2.0, 0)):
 # chi-square test answers it: for each token, the square of (seen − expected) over expected, summed. Tokens of which fewer than five are
 # expected share one bin. From the sum follows *p*: how often draws that really come from your prediction lie at least this far from it.
 # A p of 0.3 means nothing remarkable; 1e-12 means that the prediction is wrong. And one token that was predicted never to come is a proof,
-# whatever the sum says.
+# whatever the sum says. The course says *agrees* from p = 0.001 on: one true prediction in a thousand is then called wrong.
 #
 # **Predict.** If you forget the temperature in your prediction (1.3 was asked), will 500 draws show it?
 
@@ -173,7 +173,7 @@ for t, k in ((0, 0), (0.01, 0), (2.0, 1), (1.0, 0), (2.0, 0)):
 my_answer = "no"         # your guess: "yes" or "no"
 
 # %%
-settings = sampling.Settings(temperature=1.3, top_k=len(c.tokens))
+settings = sampling.Settings(temperature=1.3, top_k=c.clear)
 
 def predicted(settings, order="vllm"):
     """{token: probability} of the next token under these settings."""
@@ -183,13 +183,15 @@ counts = drawn(500, **settings.request())
 if isinstance(counts, dict):
     right, wrong = (sampling.chi_square(counts, predicted(s)) for s in (settings, sampling.Settings(top_k=settings.top_k)))
     print("with the temperature:   ", right, "\nwithout the temperature:", wrong)
-    print("you said", my_answer, "- it is", "no" if wrong.agrees() else "yes")
+    answer = "yes" if not wrong.agrees() else "no"
+    neither = "it agrees with neither: your engine ignores a field or changes it"
+    print(f"you said {my_answer} - it is {answer}" if right.agrees() else neither)
 else:
     print(counts)
 
 # %% [markdown]
-# The request asks for `top_k` as well, with as many tokens as the engine shows: so its 20 candidates are the whole distribution, and the test
-# works with any engine and model, without knowing the rest. One token for each seed, 0 to 499: whoever repeats it gets the same counts from the same
+# The request asks for `top_k` as well, at a place within the 20 shown that is no tie (`c.clear`): so these candidates are the whole distribution, and
+# the test works with any engine and model, without knowing the rest. One token for each seed, 0 to 499: whoever repeats it gets the same counts from the same
 # engine and model. Look at the bars of such a comparison once, before you trust a single number:
 
 # %%
@@ -207,7 +209,8 @@ except CourseError as e:
 
 # %% [markdown]
 # An engine without `top_k` can be tested, too, at temperature 1: what its candidates leave of the probability is known, only not by name. It gets
-# a bin of its own, *the rest*, for every token that isn't among them.
+# a bin of its own, *the rest*, for every token that isn't among them. (No draw at all in the rest, and a p near 0, mean that the engine cuts the tail
+# by a default of its own that the API doesn't show. Ollama has one.)
 
 # %%
 counts = drawn(200, temperature=1.0)
@@ -351,13 +354,15 @@ ECHO = "Return the strings that begin with Return."
 first = next_token.look(engine, ECHO, **calm).tokens[0]
 
 # %%
+began = []
 for r in (1.0, 1.2, 1.5, 2.5):
     counts = drawn(40, ECHO, temperature=1.0, repetition_penalty=r)
     if not isinstance(counts, dict):
         print(counts)
         break
-    print(f"repetition penalty {r}: {first!r} in {counts.get(first, 0)} of 40 draws")
-    if r == 1.5:
+    began.append(counts.get(first, 0))
+    print(f"repetition penalty {r}: {first!r} in {began[-1]} of 40 draws")
+    if r == 1.5 and began[-1] != began[0]:
         print(beside("at 1.5", my_repeats, counts.get(first, 0), "draws"))
 
 # %% [markdown]
@@ -395,7 +400,7 @@ for order in sampling.ORDERS.values():
 
 # %%
 my_forbidden = 20        # your guess
-hot = sampling.Settings(temperature=2.0, top_p=0.7, top_k=len(c.tokens))
+hot = sampling.Settings(temperature=2.0, top_p=0.7, top_k=c.clear)
 
 # %%
 allowed = {o: predicted(hot, o) for o in ("vllm", "llamacpp")}
@@ -409,8 +414,9 @@ else:
 
 # %% [markdown]
 # Which order your engine has, its draws tell: the one that the counts agree with. (An engine that agrees with neither may ignore a field;
-# the third notebook makes a table of those.) It is a difference to remember when settings are carried from Ollama or llama.cpp to
-# vLLM: a recipe such as "temperature 1.5 with min-p 0.1" was often tuned where temperature comes last, and is tamer there.
+# the third notebook makes a table of those.) It is a difference to remember when settings are carried from llama.cpp to
+# vLLM: a recipe such as "temperature 1.5 with min-p 0.1" was often tuned where temperature comes last. In vLLM min-p sees the heated
+# distribution, and the same numbers are wilder.
 #
 # ## 7. A playground
 #

@@ -68,7 +68,7 @@ for name, samples in stories.items():
 print(beside("temperature 0", my_different, len({s.text for s in stories["temperature 0"]}), "texts"))
 
 # %% [markdown]
-# Read them from top to bottom. At 0, twelve requests give one text, and a small model often falls into a loop there: the likeliest next
+# Read them from top to bottom. At 0, twelve requests usually give one text (section 2 asks whether always), and a small model often falls into a loop there: the likeliest next
 # word after a phrase is the phrase again ([Holtzman and others, 2019](https://arxiv.org/abs/1904.09751), call it degeneration). In the middle,
 # sentences. At 2, letters of words that don't belong together: each token may come from the tail.
 #
@@ -121,8 +121,9 @@ if None not in (cold, warm, narrow):
 
 # %% [markdown]
 # The bars are 95 % intervals: for tokens and logprob by bootstrap, for the two that need all answers at once by leaving one out at a time. With
-# twelve answers they are wide; where two overlap, don't tell a story about the difference. What stands out needs no test: heat buys variety and
-# pays in likelihood, and top-p takes much of the heat back. A temperature without its top-p, or the other way round, says little.
+# twelve answers they are wide; where two overlap, don't tell a story about the difference. Where twelve answers are copies of one, the interval has
+# no width, which is no certainty. *Cut off* counts answers that `max_tokens` ended: their length is your limit and not the model's. What stands out
+# needs no test: heat buys variety and pays in likelihood, and top-p takes much of the heat back. A temperature without its top-p says little.
 #
 # The explorer shows single answers. The more a token is coloured, the less likely it was; hold the pointer on it for its probability. In the
 # chart each answer is a dot: dull and likely to the upper left, varied and unlikely to the lower right. Look for the first coloured token of a hot
@@ -181,7 +182,7 @@ print(f"{len(parted)} of {len(busy)} answers took another token", *parted[:3])
 
 # %% [markdown]
 # With vLLM on a CPU in FP32 you probably see one text, and differences of 1e-6 or none: if the sums move at all, then far less than what
-# separates two tokens. A tie nearer than the sums move is where an answer parts. In BF16 on a GPU the same experiment has given 80 different texts out of 1,000
+# separates two tokens. A tie nearer than the sums move is where an answer parts; in BF16, whose steps are coarse, a lead can be exactly 0. In BF16 on a GPU the same experiment has given 80 different texts out of 1,000
 # ([Thinking Machines, 2025](https://thinkingmachines.ai/blog/defeating-nondeterminism-in-llm-inference/), who explain the cause and mend it).
 # vLLM has a switch, [`VLLM_BATCH_INVARIANT=1`](https://docs.vllm.ai/en/stable/features/batch_invariance/), that fixes the order of the sums and
 # costs speed. On a Spark, run the cell above with and without it. Until then, "temperature 0" means: likely the same.
@@ -196,7 +197,8 @@ print(f"{len(parted)} of {len(busy)} answers took another token", *parted[:3])
 warm = {"max_tokens": 16, "temperature": 1.2} | calm
 seeded = {"messages": STORY, "seed": 8} | warm
 thrice = many(engine, [seeded]) + many(engine, [seeded, *crowd, seeded])[::25]
-print("seed 8, alone and twice in the crowd:", *{repr(str(a)) for a in thrice}, sep="\n   ")
+texts = [repr(a.text) for a in thrice if isinstance(a, talk.Answer)]
+print(f"seed 8, alone and twice in the crowd: {len(set(texts))} text in {len(texts)} answers", *set(texts))
 try:
     four = talk.chat(engine, STORY, n=4, seed=100, **warm)
     single = [talk.chat(engine, STORY, seed=100 + i, **warm).text for i in range(4)]
@@ -207,8 +209,8 @@ except CourseError as e:
     print(e.message)
 
 # %% [markdown]
-# (Where the last line is a sentence in place of a command, your engine refused `n`; a stand-in does, TensorRT-LLM and vLLM don't. Fewer choices than
-# four mean that it was ignored.)
+# (Where the last line is a sentence in place of a command, your engine refused `n`; the stand-in does. Fewer choices than four mean that it was
+# ignored, and *False* that this engine gives its choices other seeds.)
 #
 # ## 4. How an answer ends
 #
@@ -226,10 +228,10 @@ for fields in ({"max_tokens": 200}, {"max_tokens": 5}, {"max_tokens": 200, "stop
     try:
         a = talk.chat(engine, "What does len do?", temperature=0, **calm, **fields)
         print(fields, a.finish_reason, a.choices[0].get("stop_reason"), repr(a.text[-45:]), sep="   ")
+        print(a.curl() if "stop" in fields else "")
     except CourseError as e:
         print(fields, e.message)
 print("you said", my_reason)
-print(talk.curl(engine.url, talk.request(engine.model, "What does len do?", engine=engine.engine, stop=["number"])))
 
 # %% [markdown]
 # A program that ignores finish_reason treats half a JSON object or half a function as an answer. Check it first, always.
@@ -243,20 +245,19 @@ my_faster = "yes"        # your guess: "yes" or "no"
 
 # %%
 def timed(stream):
-    """(seconds until something can be read, seconds in all), the median of five."""
+    """Seconds until something can be read, and in all, as medians of five; and the last answer."""
     times = []
     for _ in range(5):
         got = talk.chat(engine, "What does getattr do?", stream=stream, max_tokens=TOKENS, temperature=0, **calm)
         answer = got.answer if stream else got
         times.append((answer.ttft_s if stream else answer.seconds, answer.seconds))
-    return [median(column) for column in zip(*times, strict=True)]
+    return [*(median(column) for column in zip(*times, strict=True)), answer]
 
 try:
     for stream in (False, True):
-        start, end = timed(stream)
+        start, end, answer = timed(stream)
         print(f"stream {stream!s:<6} first words after {1e3 * start:6.0f} ms, the whole after {1e3 * end:6.0f} ms")
-    print("you said", my_faster)
-    print(talk.curl(engine.url, talk.request(engine.model, "What does getattr do?", engine=engine.engine, stream=True)))
+    print("you said", my_faster, answer.curl(), sep="\n")
 except CourseError as e:
     print(e.message)
 
@@ -292,8 +293,9 @@ check.settings_for(settings_for, engine)
 
 # %% [markdown]
 # Your table, to fill in and defend before others. For each line: what goes wrong if the value is higher, and what if it is lower? Recommended
-# values of a model's makers are a good start, because they were tried with that model; Qwen3's card asks for
-# [0.6 and top-p 0.95](https://huggingface.co/Qwen/Qwen3-8B) when it thinks, and warns of endless repetition at temperature 0. You saw one above.
+# values of a model's makers are a good start, because they were tried with that model.
+# [Qwen3's card](https://huggingface.co/Qwen/Qwen3-8B) asks for temperature 0.6 and top-p 0.95 when it thinks and 0.7 and 0.8 when it doesn't, top-k 20 in
+# both, and warns of endless repetition when it thinks at temperature 0. pico showed you one above.
 
 # %%
 print(f"{'use':<12}{'settings':<96}because")
@@ -365,13 +367,14 @@ for q in questions:
         if all(s.likelihood is not None for s in drawn):
             score["best of 7"] += right(q, max(drawn, key=lambda s: s.likelihood))
         score["majority of 7"] += right(q, vote(drawn))
-print({name: round(n, 1) for name, n in score.items()}, "of", len(questions))
-print(beside("one draw", my_draw, score["one draw"]), beside("majority", my_vote, score["majority of 7"]), sep="\n")
+print({name: round(n, 1) for name, n in score.items()} or "no question was answered", "of", len(questions))
+if score:
+    print(beside("one draw", my_draw, score["one draw"]), beside("majority", my_vote, score["majority of 7"]), sep="\n")
 
 # %% [markdown]
-# Of 24 questions, two more or less are chance: the standard deviation of such a count is about two. With that in mind: for pico these are
-# facts known by heart, greedy has nearly all of them, and temperature 1 only hurts. The vote can win back some of what the draw lost, where
-# wrong sentences scatter; choosing by likelihood wins back more, because it undoes the temperature. Neither knows more than the model does.
+# Of 24 questions, two more or less are chance. With that in mind: for pico these are facts known by heart, so look whether temperature 1 hurts. A vote
+# can win back what the draws lost only where wrong sentences scatter and right ones agree; choosing by likelihood can win back more, because it
+# undoes the temperature. Look whether they did. Neither knows more than the model does.
 # Votes pay where an answer is reached in several steps, each of which can go wrong in its own way, such as arithmetic in words; that is where the
 # paper's gains come from. And the likeliest of many open answers is often a loop or a platitude, as the first run of this notebook showed. Both cost
 # n answers: seven users' worth of tokens for one user, a price that lesson 4 lets you compute.
