@@ -56,7 +56,7 @@ def _on_the_engine(verdict: Verdict, engine, function: Callable, right: Callable
         what = ", ".join(f"{k} {v:.3g}" for k, v in asked.items())
         ours = held(right(start, value))
         if not ours.agrees():
-            return f"with {what} {engine.engine} doesn't draw as it should ({ours}): it may ignore a field. Not held against you.", None, None
+            return f"with {what} {engine.engine} doesn't draw as it should ({ours}): it may ignore a field, or order the filters otherwise. Not held against you.", None, None
         row = np.asarray(live.yours(function, np.array(start), value), dtype=float)
         mine = held(row)
         # 120 draws can't see everything: what the engine confirmed has to come out, too.
