@@ -10,8 +10,8 @@ import pytest
 
 from gb10 import notebooks
 from gb10.bench.selftest import Truth
-from gb10.check import lesson04
-from gb10.check.lesson04 import choosing, live
+from gb10.check import lesson04, live
+from gb10.check.lesson04 import choosing
 from gb10.check.verdict import CORRECT, NOT_ATTEMPTED, NOT_YET, Verdict
 from gb10.errors import WorkFailed
 

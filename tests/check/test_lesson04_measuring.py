@@ -9,7 +9,8 @@ import pytest
 from gb10 import notebooks
 from gb10.bench.selftest import Truth
 from gb10.bench.spread import Spread
-from gb10.check import lesson04, live, measuring
+from gb10.check import lesson04, live
+from gb10.check.lesson04 import measuring
 from gb10.check.verdict import CORRECT, NOT_ATTEMPTED, NOT_YET
 
 EXERCISES = {"percentile": (measuring.percentile, measuring._PERCENTILE_MISTAKES), "tpot": (measuring.tpot, measuring._TPOT_MISTAKES),
