@@ -12,7 +12,7 @@ from gb10.check.verdict import CORRECT, NOT_YET, Case, Mistake, Verdict, grade, 
 __all__ = ["few_shot", "prefill_of", "verdict_on_schema"]
 
 
-# ---------------------------------------------------------------- exercise 9: few-shot
+# ---------------------------------------------------------------- exercise 1: few-shot
 
 def _few(examples, question):
     out = []
@@ -96,7 +96,7 @@ def _prompt_tokens(engine, messages) -> int | None:
     return (usage or {}).get("prompt_tokens")
 
 
-# ---------------------------------------------------------------- exercise 11: prefill of a conversation
+# ---------------------------------------------------------------- exercise 3: prefill of a conversation
 
 def _prefill(turns, system, cached):
     total, before = 0, 0

@@ -49,7 +49,7 @@ except CourseError as e:
 #
 # The API has two fields for this: `logprobs` asks for the log-probability of each token that was drawn, `top_logprobs` for those of its rivals,
 # 20 at most in most engines. `next_token.look` sends one such request for a single token. Three prompts: a question that pico knows from
-# training, one that leaves it a choice, and one for which it was never made (pico has read Python's documentation and nothing else). On a
+# training, one that leaves it a choice, and one for which it was never made (pico was trained on Python's documentation). On a
 # Spark your own model answers; whether it is surer than pico is for you to see.
 #
 # **Predict.** After "What does os.path.join do?", how likely is the likeliest first token, in percent?
@@ -210,7 +210,7 @@ except CourseError as e:
 # %% [markdown]
 # An engine without `top_k` can be tested, too, at temperature 1: what its candidates leave of the probability is known, only not by name. It gets
 # a bin of its own, *the rest*, for every token that isn't among them. (No draw at all in the rest, and a p near 0, mean that the engine cuts the tail
-# by a default of its own that the API doesn't show. Ollama has one.)
+# by a default of its own that the API doesn't show.)
 
 # %%
 counts = drawn(200, temperature=1.0)
@@ -346,7 +346,7 @@ check.penalized(penalized, engine)
 # See it work on the engine. This prompt contains the token that pico likes to begin with, so that a repetition penalty hits it at once. (If your
 # model begins with a word that isn't in the prompt, its count won't move: put that word into `ECHO`.)
 #
-# **Predict.** Of 40 draws, how many still begin with it at a repetition penalty of 1.5, a value that is found in many recipes?
+# **Predict.** Of 40 draws, how many still begin with it at a repetition penalty of 1.5?
 
 # %%
 my_repeats = 35          # your guess
@@ -415,8 +415,8 @@ else:
 # %% [markdown]
 # Which order your engine has, its draws tell: the one that the counts agree with. (An engine that agrees with neither may ignore a field;
 # the third notebook makes a table of those.) It is a difference to remember when settings are carried from llama.cpp to
-# vLLM: a recipe such as "temperature 1.5 with min-p 0.1" was often tuned where temperature comes last. In vLLM min-p sees the heated
-# distribution, and the same numbers are wilder.
+# vLLM: what was tuned where temperature comes last, say 1.5 with min-p 0.1, meets filters in vLLM that see the heated distribution, and the same
+# numbers are wilder.
 #
 # ## 7. A playground
 #
